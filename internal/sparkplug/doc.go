@@ -1,0 +1,13 @@
+// Package sparkplug turns bytes of Sparkplug B 3.0 (ISO/IEC 20237) into
+// telemetry and back.
+//
+// It has three layers: topics (topic.go), payloads on protowire (payload.go),
+// and Pantau's own profile (births.go, data.go): how our gateways name metrics,
+// mark runs of records and list epochs, all of it inside ordinary Sparkplug
+// metrics, so that any other host can read our gateways and we can read any
+// other edge node.
+//
+// Normative ids (tck-id-…) stand at the line that obeys them. Encoding appends
+// to a caller's buffer; decoding reuses the caller's structs, points into the
+// input and never panics, whatever the bytes.
+package sparkplug
