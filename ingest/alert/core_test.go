@@ -1,0 +1,180 @@
+package alert
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pantau-id/pantau/internal/telemetry"
+)
+
+var air = Series{Node: telemetry.Node{Group: "3374", ID: "balaikota"}, Device: "air"}
+
+func rule(change func(*Rule)) Rule {
+	r := Rule{ID: "pm", Name: "PM2,5 tinggi", Quantity: "pm2_5", Condition: Above, Threshold: 55, Clear: 50,
+		For: Duration(15 * time.Second), ClearFor: Duration(10 * time.Second), Severity: Warning}
+	if change != nil {
+		change(&r)
+	}
+	return r
+}
+
+// feed observes one value every five seconds of event time and returns the
+// states it went to, with the number of the record that did it.
+type feeder struct {
+	core  *Core
+	epoch telemetry.Epoch
+	clock telemetry.ClockID
+	num   uint64
+	time  int64
+	keys  []string
+}
+
+func newFeeder(rules ...Rule) *feeder {
+	f := &feeder{core: New(), epoch: 1, clock: telemetry.ClockID{Epoch: 1, Counter: 1}, time: 1764000000000}
+	f.core.SetRules(rules, 0)
+	return f
+}
+
+func (f *feeder) feed(values ...float64) (states []State) {
+	for _, v := range values {
+		states = append(states, f.observe(Observation{Value: v})...)
+	}
+	return states
+}
+
+func (f *feeder) observe(o Observation) (states []State) {
+	f.num++
+	f.time += 5000
+	o.Series, o.Quantity, o.Epoch, o.Number, o.Clock, o.Time, o.Interval = air, "pm2_5", f.epoch, f.num, f.clock, f.time, 5*time.Second
+	for _, t := range f.core.Observe(o) {
+		f.keys = append(f.keys, t.Key)
+		states = append(states, t.State)
+	}
+	return states
+}
+
+func expect(t *testing.T, got []State, want ...State) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("went to %v, want %v", got, want)
+	}
+}
+
+func TestFiresAfterForAndClearsAfterClearFor(t *testing.T) {
+	f := newFeeder(rule(nil))
+	expect(t, f.feed(60, 60, 60))     // ten seconds: pending
+	expect(t, f.feed(60), Firing)     // fifteen
+	expect(t, f.feed(52, 60, 49, 52)) // neither below clear for long
+	expect(t, f.feed(49, 49, 49), Resolved)
+	expect(t, f.feed(60, 60, 60, 60), Firing)
+	if len(slices.Compact(slices.Sorted(slices.Values(f.keys)))) != 3 {
+		t.Errorf("keys are not unique: %v", f.keys)
+	}
+}
+
+func TestAShortSpikeDoesNotFire(t *testing.T) {
+	f := newFeeder(rule(nil))
+	expect(t, f.feed(60, 60, 10, 60, 60, 60, 10))
+}
+
+func TestRejectedGapAndLateJudgeNothing(t *testing.T) {
+	f := newFeeder(rule(func(r *Rule) { r.For = 0 }))
+	expect(t, f.observe(Observation{Value: 1000, Rejected: true}))
+	expect(t, f.observe(Observation{Value: 1000, Late: true}))
+	expect(t, f.observe(Observation{Gap: true}))
+	expect(t, f.feed(1000), Firing)
+}
+
+// A clock that ran ahead and came back must not blind the rule, nor make it
+// fire at once.
+func TestClockStepsDecideNothing(t *testing.T) {
+	f := newFeeder(rule(nil))
+	f.feed(60)
+	f.time += 365 * 24 * 3600 * 1000
+	f.clock.Counter++
+	expect(t, f.feed(60, 60))
+	f.time -= 365 * 24 * 3600 * 1000
+	f.clock.Counter++
+	expect(t, f.feed(60, 60, 60), Firing)
+}
+
+func TestReplayNeitherFiresNorClearsTwice(t *testing.T) {
+	f := newFeeder(rule(nil))
+	expect(t, f.feed(60, 60, 60, 60), Firing)
+	f.num, f.time = f.num-4, f.time-20000
+	expect(t, f.feed(60, 60, 60, 60))
+}
+
+func TestStateSurvivesRestart(t *testing.T) {
+	f := newFeeder(rule(nil), rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) }))
+	f.core.Advance(1000)
+	f.core.Heard(air.Node, 1)
+	expect(t, f.feed(60, 60, 60, 60), Firing)
+	saved, err := f.core.Changed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.core = New()
+	for k, v := range saved {
+		if err := f.core.Load(k, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, f.feed(49, 49, 49), Resolved)
+	if out := f.core.Advance(62000); len(out) != 1 || out[0].State != Firing {
+		t.Errorf("silence after the restart: %v", out)
+	}
+	if again, err := f.core.Changed(); err != nil || len(again) == 0 {
+		t.Errorf("changes since: %v, %v", again, err)
+	}
+	if again, _ := f.core.Changed(); len(again) != 0 {
+		t.Errorf("nothing changed, yet %d entries", len(again))
+	}
+}
+
+func TestSilenceFiresOnTheFrontierAndEndsWithTheFirstWord(t *testing.T) {
+	c := New()
+	c.SetRules([]Rule{rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) })}, 0)
+	c.Advance(1000)
+	c.Heard(air.Node, 7)
+	if out := c.Advance(60999); len(out) != 0 {
+		t.Errorf("too early: %v", out)
+	}
+	first := c.Advance(61000)
+	if len(first) != 1 || first[0].State != Firing || first[0].Time != 1000 {
+		t.Fatalf("got %v", first)
+	}
+	if out := c.Advance(90000); len(out) != 0 {
+		t.Errorf("fired twice: %v", out)
+	}
+	if out := c.Heard(air.Node, 9); len(out) != 1 || out[0].State != Resolved || out[0].Alert != first[0].Key {
+		t.Errorf("got %v", out)
+	}
+	if second := c.Advance(200000); len(second) != 1 || second[0].Key == first[0].Key {
+		t.Errorf("got %v", second)
+	}
+}
+
+func TestARuleThatGoesResolvesItsAlerts(t *testing.T) {
+	f := newFeeder(rule(func(r *Rule) { r.For = 0 }))
+	expect(t, f.feed(60), Firing)
+	if out := f.core.SetRules(nil, f.time); len(out) != 1 || out[0].State != Resolved {
+		t.Errorf("got %v", out)
+	}
+	expect(t, f.feed(60))
+}
+
+func TestRulesNameTheirMistake(t *testing.T) {
+	if _, err := Parse([]byte(`[{"id":"a","name":"A","quantity":"pm25","condition":"above","threshold":1,"clear":2,"severity":"loud"}]`)); err == nil {
+		t.Error("want an error")
+	}
+	if _, err := Parse([]byte(`[{"id":"a","nmae":"A"}]`)); err == nil {
+		t.Error("an unknown key must be refused")
+	}
+	for _, r := range Default() {
+		if err := r.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+}
