@@ -28,7 +28,7 @@ var rooms = []string{"gateway", "broker", "ingest", "firmware-sim", "dashboards"
 // shared is what a room may import from internal/.
 var shared = []string{
 	"internal/telemetry", "internal/sparkplug", "internal/envelope", "internal/lifecycle",
-	"internal/hostclock", "internal/figures", "internal/page", "internal/registry",
+	"internal/hostclock", "internal/figures", "internal/page", "internal/registry", "internal/settings",
 }
 
 // fences name the only folders that may import a library, so that it can be
