@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pantau-id/pantau/ingest/alert"
+	"github.com/pantau-id/pantau/internal/server"
+)
+
+// adminCommand is a command that asks the running server one thing. With
+// --json the answer is printed as it came.
+func adminCommand[T any](use, short string, args cobra.PositionalArgs, ask func(c *server.Client, cmd *cobra.Command, args []string) (T, error), show func(w io.Writer, v T) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	data := cmd.Flags().String("data", server.Defaults().Data, "the server's data folder")
+	asJSON := cmd.Flags().Bool("json", false, "print the answer as JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		v, err := ask(server.NewClient(*data), cmd, args)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			enc := json.NewEncoder(cmd.OutOrStdout())
+			enc.SetIndent("", "  ")
+			return enc.Encode(v)
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+		if err := show(w, v); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func healthCommand() *cobra.Command {
+	return adminCommand("health", "Say whether the server is ready; exit code 1 if it is not", none,
+		func(c *server.Client, cmd *cobra.Command, _ []string) (server.Health, error) {
+			var h server.Health
+			err := c.Call(cmd.Context(), http.MethodGet, "/health", nil, &h)
+			if err == nil && !h.Ready {
+				err = fmt.Errorf("the server is not ready: %v", h.Problems)
+			}
+			return h, err
+		},
+		func(w io.Writer, h server.Health) error {
+			if len(h.Problems) == 0 {
+				_, err := fmt.Fprintln(w, "ready")
+				return err
+			}
+			_, err := fmt.Fprintln(w, "ready, degraded:", h.Problems)
+			return err
+		})
+}
+
+func gatewayCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "gateway", Short: "Add, import, list and revoke gateways"}
+	var add server.AddGateway
+	addCmd := adminCommand("add", "Register a gateway and print its one-time claim", none,
+		func(c *server.Client, cmd *cobra.Command, _ []string) (server.Claim, error) {
+			var claim server.Claim
+			err := c.Call(cmd.Context(), http.MethodPost, "/gateways", add, &claim)
+			return claim, err
+		},
+		func(w io.Writer, claim server.Claim) error {
+			_, err := fmt.Fprintf(w, "gateway %s is registered. On the gateway, before %s, run:\n\n  pantau-gateway claim %s --server %s\n\n",
+				claim.Node, claim.Expires.Local().Format("2006-01-02 15:04 MST"), claim.Code, claim.Server)
+			return err
+		})
+	addCmd.Flags().StringVar(&add.District, "district", "", "BPS code of the kabupaten or kota, for example 3374")
+	addCmd.Flags().StringVar(&add.Name, "name", "", "the gateway's id: letters, digits, hyphens")
+	addCmd.Flags().StringVar(&add.Site, "site", "", "code of the site where it hangs")
+	addCmd.Flags().StringVar(&add.Group, "group", "", "Sparkplug group, if it is not the district")
+	_ = addCmd.MarkFlagRequired("name")
+	var dry bool
+	importCmd := adminCommand("import FILE.csv", "Register many nodes with passwords: group,name,password,district,site", exactly(1, "one file"),
+		func(c *server.Client, cmd *cobra.Command, args []string) (server.ImportResult, error) {
+			var result server.ImportResult
+			f, err := os.Open(args[0])
+			if err != nil {
+				return result, usageError{err}
+			}
+			defer f.Close()
+			path := "/gateways/import"
+			if dry {
+				path += "?dry=1"
+			}
+			err = c.Call(cmd.Context(), http.MethodPost, path, f, &result)
+			if err == nil && len(result.Errors) > 0 {
+				for _, e := range result.Errors {
+					fmt.Fprintln(cmd.ErrOrStderr(), e)
+				}
+				err = fmt.Errorf("%s: %d wrong cells, nothing was imported", args[0], len(result.Errors))
+			}
+			return result, err
+		},
+		func(w io.Writer, r server.ImportResult) error {
+			_, err := fmt.Fprintf(w, "%d gateways imported\n", r.Imported)
+			return err
+		})
+	importCmd.Flags().BoolVar(&dry, "dry-run", false, "only check the file")
+	cmd.AddCommand(addCmd, importCmd,
+		adminCommand("list", "List gateways", none,
+			func(c *server.Client, cmd *cobra.Command, _ []string) ([]server.Gateway, error) {
+				var list []server.Gateway
+				return list, c.Call(cmd.Context(), http.MethodGet, "/gateways", nil, &list)
+			},
+			func(w io.Writer, list []server.Gateway) error {
+				fmt.Fprintln(w, "GATEWAY\tDISTRICT\tSITE\tCREDENTIAL\tSTATE")
+				for _, g := range list {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.Node, g.District, g.Site, g.Credential, g.State)
+				}
+				return nil
+			}),
+		adminCommand("revoke GROUP/NAME", "Revoke a gateway: its live connection is cut, its certificate and password end", exactly(1, "one gateway"),
+			func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
+				var done server.Done
+				return done, c.Call(cmd.Context(), http.MethodPost, "/gateways/revoke", server.NodeRef{Node: args[0]}, &done)
+			}, showDone),
+	)
+	return cmd
+}
+
+func showDone(w io.Writer, d server.Done) error {
+	_, err := fmt.Fprintln(w, d.Message)
+	return err
+}
+
+func ledgerCommand() *cobra.Command {
+	cmd := adminCommand("ledger", "Print what was expected, stored, lost and is missing, by gateway", none,
+		func(c *server.Client, cmd *cobra.Command, _ []string) (server.Ledger, error) {
+			var l server.Ledger
+			return l, c.Call(cmd.Context(), http.MethodGet, "/ledger", nil, &l)
+		},
+		func(w io.Writer, l server.Ledger) error {
+			fmt.Fprintln(w, "GATEWAY\tEXPECTED\tSTORED\tREJECTED\tDEAD LETTERS\tLOST\tMISSING")
+			for _, g := range append(l.Gateways, l.Total) {
+				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", g.Node, g.Expected, g.Stored, g.Rejected, g.DeadLetters, g.Lost, g.Missing)
+			}
+			return nil
+		})
+	verify := adminCommand("verify FILE", "Compare a load generator's ledger with the database; exit code 1 if an acknowledged reading is lost, doubled or altered", exactly(1, "one file"),
+		func(c *server.Client, cmd *cobra.Command, args []string) (server.Verification, error) {
+			var v server.Verification
+			f, err := os.Open(args[0])
+			if err != nil {
+				return v, usageError{err}
+			}
+			defer f.Close()
+			if err := c.Call(cmd.Context(), http.MethodPost, "/ledger/verify", f, &v); err != nil {
+				return v, err
+			}
+			if v.Lost+v.Doubled+v.Altered > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", v)
+				return v, fmt.Errorf("acknowledged readings: %d lost, %d doubled, %d altered", v.Lost, v.Doubled, v.Altered)
+			}
+			return v, nil
+		},
+		func(w io.Writer, v server.Verification) error {
+			_, err := fmt.Fprintf(w, "sent\t%d\nacknowledged\t%d\nstored\t%d\nrejected\t%d\ngaps\t%d\ndead letters\t%d\nlost\t%d\ndoubled\t%d\naltered\t%d\n",
+				v.Sent, v.Acknowledged, v.Stored, v.Rejected, v.Gaps, v.DeadLetters, v.Lost, v.Doubled, v.Altered)
+			return err
+		})
+	cmd.AddCommand(verify)
+	return cmd
+}
+
+func deadLetterCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "deadletter", Short: "List, show and retry what could not be decoded or stored"}
+	cmd.AddCommand(
+		adminCommand("list", "List dead letters", none,
+			func(c *server.Client, cmd *cobra.Command, _ []string) ([]server.DeadLetter, error) {
+				var list []server.DeadLetter
+				return list, c.Call(cmd.Context(), http.MethodGet, "/deadletters", nil, &list)
+			},
+			func(w io.Writer, list []server.DeadLetter) error {
+				fmt.Fprintln(w, "ID\tRECEIVED\tNODE\tREASON\tDETAIL")
+				for _, d := range list {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.ID, d.Received.Format(time.RFC3339), d.Node, d.Reason, d.Detail)
+				}
+				return nil
+			}),
+		adminCommand("show ID", "Show one dead letter with its bytes", exactly(1, "one id"),
+			func(c *server.Client, cmd *cobra.Command, args []string) (server.DeadLetter, error) {
+				var d server.DeadLetter
+				return d, c.Call(cmd.Context(), http.MethodGet, "/deadletters/"+args[0], nil, &d)
+			},
+			func(w io.Writer, d server.DeadLetter) error {
+				enc := json.NewEncoder(w)
+				enc.SetIndent("", "  ")
+				return enc.Encode(d)
+			}),
+		adminCommand("retry ID", "Try one dead letter again", exactly(1, "one id"),
+			func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
+				var done server.Done
+				return done, c.Call(cmd.Context(), http.MethodPost, "/deadletters/"+args[0]+"/retry", nil, &done)
+			}, showDone),
+	)
+	return cmd
+}
+
+func rulesCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "rules", Short: "Show and set the alert rules; a change holds for what follows it"}
+	get := adminCommand("show", "Print the alert rules in force, as JSON", none,
+		func(c *server.Client, cmd *cobra.Command, _ []string) ([]alert.Rule, error) {
+			var rules []alert.Rule
+			return rules, c.Call(cmd.Context(), http.MethodGet, "/rules", nil, &rules)
+		},
+		func(w io.Writer, rules []alert.Rule) error {
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			return enc.Encode(rules)
+		})
+	set := adminCommand("set FILE.json", "Replace the alert rules by those of a file", exactly(1, "one file"),
+		func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
+			var done server.Done
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return done, usageError{err}
+			}
+			if _, err := alert.Parse(text); err != nil {
+				return done, usageError{fmt.Errorf("%s: %w", args[0], err)}
+			}
+			return done, c.Call(cmd.Context(), http.MethodPut, "/rules", bytes.NewReader(text), &done)
+		}, showDone)
+	cmd.AddCommand(get, set)
+	return cmd
+}
+
+func userCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "user", Short: "Help people sign in"}
+	cmd.AddCommand(adminCommand("reset NAME", "Print a one-time password; the old one and all sessions end", exactly(1, "one user name"),
+		func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
+			var done server.Done
+			return done, c.Call(cmd.Context(), http.MethodPost, "/users/reset", server.UserRef{Name: args[0]}, &done)
+		}, showDone))
+	return cmd
+}

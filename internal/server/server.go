@@ -1,0 +1,547 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
+
+	"github.com/pantau-id/pantau/broker"
+	"github.com/pantau-id/pantau/broker/enrol"
+	"github.com/pantau-id/pantau/dashboards"
+	"github.com/pantau-id/pantau/dashboards/account"
+	"github.com/pantau-id/pantau/ingest"
+	"github.com/pantau-id/pantau/ingest/alert"
+	"github.com/pantau-id/pantau/ingest/influx"
+	"github.com/pantau-id/pantau/ingest/journal"
+	"github.com/pantau-id/pantau/ingest/notify"
+	"github.com/pantau-id/pantau/internal/hostclock"
+	"github.com/pantau-id/pantau/internal/lifecycle"
+	"github.com/pantau-id/pantau/internal/registry"
+	"github.com/pantau-id/pantau/internal/telemetry"
+)
+
+// Server is one running server process.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	closers lifecycle.Stack
+	failed  chan error // a part ended that must not
+
+	metrics   *prometheus.Registry
+	journal   *journal.Journal
+	registry  *registry.Registry
+	authority *enrol.Authority
+	influx    *influx.Client
+	ingest    *ingest.Ingest
+	view      view
+	alarms    *ingest.Alarms
+	alarmsMu  sync.Mutex
+	book      *ingest.AlertBook
+	gate      atomic.Pointer[broker.Broker] // nil until it is open
+	accounts  *account.Accounts
+	rules     *journal.KV
+	http      net.Listener
+	password  string // the first one, told once
+}
+
+// New returns a server for options that were resolved.
+func New(o Options) (*Server, error) {
+	if o.Logger == nil {
+		return nil, errors.New("server options are not resolved: call Resolve first")
+	}
+	return &Server{o: o, log: o.Logger, failed: make(chan error, 8), metrics: prometheus.NewRegistry()}, nil
+}
+
+// Start opens everything, sinks before sources. If a step fails, what stands is
+// closed again.
+func (s *Server) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			err = errors.Join(err, s.closers.Close(stop))
+		}
+	}()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"take the data folder", s.lock},
+		{"open the journal", s.openJournal},
+		{"open the registry", s.openRegistry},
+		{"start ingest", s.startIngest},
+		{"serve the admin socket", s.serveAdmin},
+		{"serve the pages", s.servePages},
+		{"open the gateways' door", s.startBroker},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	s.log.Info("ready", "pages", s.pagesURL(), "mqtt", s.gate.Load().Addr(), "data", s.o.Data, "version", s.o.Version)
+	if s.password != "" {
+		s.log.Info("sign in as admin with this first password; it is shown once and must be changed", "password", s.password)
+	}
+	return nil
+}
+
+// Wait returns when ctx ends (nil) or when a part ended that must not.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.failed:
+		return err
+	}
+}
+
+// Stop closes sources before sinks; what was taken is kept.
+func (s *Server) Stop(ctx context.Context) error { return s.closers.Close(ctx) }
+
+// run owns a goroutine of the server; an error of it ends the server.
+func (s *Server) run(name string, f func(context.Context) error) {
+	s.closers.Go(name, func(ctx context.Context) {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			select {
+			case s.failed <- fmt.Errorf("%s: %w", name, err):
+			default: // another part's end is reported already
+			}
+		}
+	})
+}
+
+func (s *Server) synced() bool { return s.o.Clock == "assume-synchronised" || hostclock.Synced() }
+
+// lock makes sure that one server works in the folder: two would overwrite each
+// other's journal.
+func (s *Server) lock(context.Context) error {
+	if err := os.MkdirAll(s.o.Data, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(s.o.Data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(fmt.Errorf("%s: another pantau works in it: %w", s.o.Data, err), f.Close())
+	}
+	s.closers.Add("data folder", func(context.Context) error { return f.Close() })
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return nil
+}
+
+func (s *Server) openJournal(ctx context.Context) error {
+	j, err := journal.Open(ctx, journal.Options{
+		Dir: filepath.Join(s.o.Data, "journal"), MaxBytes: int64(s.o.Journal.Quota), Logger: s.log.With("room", "journal"), Registerer: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.journal = j
+	s.closers.Add("journal", j.Close)
+	return nil
+}
+
+func (s *Server) openRegistry(ctx context.Context) error {
+	kv, err := s.journal.KV(ctx, "registry", journal.KVOptions{})
+	if err != nil {
+		return err
+	}
+	s.registry, err = registry.Open(ctx, registry.Options{KV: kv, Logger: s.log.With("room", "registry"), Revoked: s.revoked})
+	if err != nil {
+		return err
+	}
+	s.closers.Add("registry", s.registry.Close)
+	s.authority, err = enrol.Open(enrol.Options{
+		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, Registry: s.registry, Logger: s.log.With("room", "enrol"),
+	})
+	return err
+}
+
+// revoked ends what a revoked gateway still has.
+func (s *Server) revoked(n telemetry.Node) {
+	if b := s.gate.Load(); b != nil {
+		b.Disconnect(n, "revoked")
+	}
+}
+
+func (s *Server) startIngest(ctx context.Context) error {
+	var err error
+	s.influx, err = influx.New(influx.Options{
+		URL: s.o.Influx.URL, Org: s.o.Influx.Org, Prefix: s.o.Influx.Prefix,
+		WriteToken: s.o.Influx.WriteToken, ReadToken: s.o.Influx.ReadToken, Logger: s.log.With("room", "influx"),
+	})
+	if err != nil {
+		return err
+	}
+	s.closers.Add("database client", func(context.Context) error { s.influx.Close(); return nil })
+	notifier, err := s.notifier(ctx)
+	if err != nil {
+		return err
+	}
+	alertsKV, err := s.journal.KV(ctx, "alerts", journal.KVOptions{})
+	if err != nil {
+		return err
+	}
+	if s.book, err = ingest.OpenAlertBook(ctx, alertsKV, notifier.Enqueue); err != nil {
+		return err
+	}
+	if s.rules, err = s.journal.KV(ctx, "rules", journal.KVOptions{}); err != nil {
+		return err
+	}
+	letters, err := s.journal.KV(ctx, "deadletters", journal.KVOptions{MaxBytes: 256 << 20})
+	if err != nil {
+		return err
+	}
+	s.alarms = ingest.NewAlarms(alert.Omit{})
+	var pending []alert.Transition
+	s.ingest, err = ingest.New(ingest.Options{
+		Journal: s.journal, StateDir: filepath.Join(s.o.Data, "state"), Influx: s.influx, DeadLetters: letters,
+		JournalUsage: func() (used, quota int64) { st := s.journal.Stats(); return st.Bytes, st.Quota },
+		Command:      s.command,
+		Synced:       s.synced, Logger: s.log.With("room", "ingest"), Registerer: s.metrics,
+		Readers: []ingest.Reader{{
+			Name: "alerts", Core: s.alarms, Lock: &s.alarmsMu, Every: time.Second,
+			Effects: func(ctx context.Context) error {
+				s.alarmsMu.Lock()
+				pending = append(pending, s.alarms.TakeTransitions()...)
+				s.alarmsMu.Unlock()
+				if err := s.book.Keep(ctx, pending); err != nil {
+					return err
+				}
+				pending = pending[:0]
+				return nil
+			},
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.ingest.Start(ctx); err != nil {
+		return err
+	}
+	s.closers.Add("ingest", s.ingest.Stop)
+	s.run("latest values", func(ctx context.Context) error { return s.view.follow(ctx, s.ingest) })
+	s.run("alert channels", notifier.Run)
+	return s.firstRules(ctx)
+}
+
+// firstRules puts the rules of a new installation into the journal. Rules are
+// journal entries, so that a replay judges as the first reading did.
+func (s *Server) firstRules(ctx context.Context) error {
+	_, _, err := s.rules.Get(ctx, ingest.RulesAlerts)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	body, err := json.Marshal(alert.Default())
+	if err != nil {
+		return fmt.Errorf("write the first alert rules: %w", err)
+	}
+	return s.setRules(ctx, body)
+}
+
+// setRules validates and sets the alert rules for what follows in the journal.
+func (s *Server) setRules(ctx context.Context, body []byte) error {
+	if _, err := alert.Parse(body); err != nil {
+		return err
+	}
+	if err := s.ingest.SetRules(ctx, ingest.RulesAlerts, body); err != nil {
+		return err
+	}
+	if _, err := s.rules.Put(ctx, ingest.RulesAlerts, body); err != nil {
+		return fmt.Errorf("keep the rules: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) notifier(ctx context.Context) (*notify.Notifier, error) {
+	kv, err := s.journal.KV(ctx, "notify", journal.KVOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var channels []notify.Channel
+	for _, w := range s.o.Webhooks {
+		var allow []netip.Prefix
+		for _, a := range w.Allow {
+			p, err := netip.ParsePrefix(a)
+			if err != nil {
+				return nil, fmt.Errorf("webhook %s: %w", w.Name, err)
+			}
+			allow = append(allow, p)
+		}
+		secret, err := os.ReadFile(w.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("webhook %s: %w", w.Name, err)
+		}
+		c, err := notify.NewWebhook(w.Name, w.URL, []byte(strings.TrimSpace(string(secret))), allow)
+		if err != nil {
+			return nil, err
+		}
+		channels = append(channels, c)
+	}
+	for _, e := range s.o.Emails {
+		var password []byte
+		if e.PasswordFile != "" {
+			if password, err = os.ReadFile(e.PasswordFile); err != nil {
+				return nil, fmt.Errorf("e-mail %s: %w", e.Name, err)
+			}
+		}
+		c, err := notify.NewEmail(notify.EmailOptions{
+			Name: e.Name, Host: e.Host, Port: e.Port, User: e.User, Password: strings.TrimSpace(string(password)),
+			From: e.From, To: e.To, BaseURL: s.pagesURL(), Loopback: loopback(e.Host),
+		})
+		if err != nil {
+			return nil, err
+		}
+		channels = append(channels, c)
+	}
+	return notify.New(notify.Options{KV: kv, Channels: channels, Logger: s.log.With("room", "notify"), Registerer: s.metrics})
+}
+
+func (s *Server) startBroker(ctx context.Context) error {
+	tlsConfig, err := s.authority.TLS()
+	if err != nil {
+		return err
+	}
+	b, err := broker.New(broker.Options{
+		Listen: s.o.MQTT.Listen, PlainListen: s.o.MQTT.Plain, TLS: tlsConfig, EnrolHandler: s.authority,
+		Journal: s.journal, Authority: authenticator{s.registry}, Synced: s.synced,
+		Logger: s.log.With("room", "broker"), Registerer: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.Start(ctx); err != nil {
+		return err
+	}
+	s.gate.Store(b)
+	s.closers.Add("gateways' door", b.Stop)
+	return nil
+}
+
+// command sends a command to a node. It carries its own acknowledgement, so one
+// that finds no door open yet is sent again by whoever waits for the answer.
+func (s *Server) command(topic string, payload []byte) error {
+	b := s.gate.Load()
+	if b == nil {
+		return errors.New("the gateways' door is not open yet")
+	}
+	return b.Publish(topic, payload)
+}
+
+// authenticator hands the broker's question to the registry.
+type authenticator struct{ *registry.Registry }
+
+func (a authenticator) Authenticate(ctx context.Context, c broker.Credentials) (telemetry.Node, error) {
+	return a.Registry.Authenticate(ctx, registry.Credentials(c))
+}
+
+func (s *Server) servePages(ctx context.Context) error {
+	people, err := s.journal.KV(ctx, "people", journal.KVOptions{})
+	if err != nil {
+		return err
+	}
+	sessions, err := s.journal.KV(ctx, "sessions", journal.KVOptions{TTL: 2 * account.Lifetime})
+	if err != nil {
+		return err
+	}
+	s.accounts = account.NewAccounts(people)
+	if s.password, err = account.Bootstrap(ctx, people); err != nil {
+		return err
+	}
+	proxies, err := prefixes(s.o.HTTP.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	pages, err := dashboards.New(dashboards.Options{
+		Network: network{s}, Alerts: alerts{s}, Ledger: ledger{s}, History: history{s},
+		People: people, Sessions: sessions, HTTPS: s.o.HTTP.Cert != "" || strings.HasPrefix(s.o.HTTP.BaseURL, "https://"),
+		ClientAddr: func(r *http.Request) netip.Addr { return clientAddr(r, proxies) },
+		Version:    s.o.Version, Logger: s.log.With("room", "dashboards"), Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", localOnly(promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})))
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.o.HTTP.Listen)
+	if err != nil {
+		return err
+	}
+	s.http = l
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	s.run("pages", func(ctx context.Context) error {
+		var err error
+		if s.o.HTTP.Cert != "" {
+			err = srv.ServeTLS(l, s.o.HTTP.Cert, s.o.HTTP.Key)
+		} else {
+			err = srv.Serve(l)
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	s.closers.Add("pages' listener", func(ctx context.Context) error {
+		return errors.Join(pages.Close(ctx), srv.Shutdown(ctx))
+	})
+	return nil
+}
+
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, p := range list {
+		prefix, err := netip.ParsePrefix(p)
+		if err != nil {
+			return nil, fmt.Errorf("http.trusted_proxies: %w", err)
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
+}
+
+// clientAddr is who sent a request: the connection's other end, or, where that
+// is a trusted proxy, the last address before the trusted ones.
+func clientAddr(r *http.Request, proxies []netip.Prefix) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := at.Addr().Unmap()
+	trusted := func(a netip.Addr) bool {
+		for _, p := range proxies {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && trusted(addr); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = hop.Unmap()
+	}
+	return addr
+}
+
+// localOnly keeps the metrics on this machine: they name gateways and counts
+// that are nobody else's business.
+func localOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if at, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !at.Addr().Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" {
+			http.Error(w, "metrics are served on this machine only", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// health says whether gateways can connect, and what does not work.
+func (s *Server) health() Health {
+	h := Health{Version: s.o.Version, Addresses: map[string]string{}}
+	if b := s.gate.Load(); b != nil {
+		h.Ready = true
+		if a := b.Addr(); a != nil {
+			h.Addresses["mqtt"] = a.String()
+		}
+		if a := b.PlainAddr(); a != nil {
+			h.Addresses["mqtt_plain"] = a.String()
+		}
+	}
+	if s.http != nil {
+		h.Addresses["http"] = s.http.Addr().String()
+	}
+	if err := s.journal.Err(); err != nil {
+		h.Problems = append(h.Problems, "journal: "+err.Error())
+	}
+	for _, r := range s.ingest.Status(context.Background()).Readers {
+		if r.Problem != "" {
+			h.Problems = append(h.Problems, fmt.Sprintf("reader %s: %s (since %s)", r.Name, r.Problem, r.Since.UTC().Format(time.RFC3339)))
+		}
+	}
+	if !s.synced() {
+		h.Problems = append(h.Problems, `clock: not synchronised: gateways without a clock wait, and nothing is judged by receive time; start NTP, or set clock = "assume-synchronised" where the host keeps the time`)
+	}
+	return h
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "alive") }
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	h := s.health()
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !at.Addr().Unmap().IsLoopback() {
+		h = Health{Ready: h.Ready} // addresses and problems are for those on the machine
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !h.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if err := json.NewEncoder(w).Encode(h); err != nil {
+		s.log.Debug("the asker for readiness went away", "error", err)
+	}
+}
+
+func (s *Server) pagesURL() string {
+	switch {
+	case s.o.HTTP.BaseURL != "":
+		return s.o.HTTP.BaseURL
+	case s.http == nil:
+		return "http://" + s.o.HTTP.Listen
+	case s.o.HTTP.Cert != "":
+		return "https://" + s.http.Addr().String()
+	}
+	return "http://" + s.http.Addr().String()
+}
+
+// Ready is what WriteReady writes.
+type Ready struct {
+	Health
+	Pages         string `json:"pages"`
+	FirstPassword string `json:"first_password,omitempty"`
+}
+
+// WriteReady writes where everything listens to a file (0600), for programs
+// that started this one. The file appears whole.
+func (s *Server) WriteReady(path string) error {
+	body, err := json.Marshal(Ready{Health: s.health(), Pages: s.pagesURL(), FirstPassword: s.password})
+	if err != nil {
+		return fmt.Errorf("write the ready file: %w", err)
+	}
+	var random [6]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return fmt.Errorf("write the ready file: %w", err)
+	}
+	tmp := path + "." + base64.RawURLEncoding.EncodeToString(random[:])
+	if err := os.WriteFile(tmp, body, 0o600); err != nil {
+		return fmt.Errorf("write the ready file: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("write the ready file: %w", err)
+	}
+	return nil
+}
