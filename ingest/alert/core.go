@@ -350,33 +350,33 @@ func (c *Core) Advance(frontier int64) []Transition {
 
 // Changed returns what a checkpoint has to write since the last call: the value
 // by key, nil for a key that is gone.
-func (c *Core) Changed() (map[string][]byte, error) {
+func (c *Core) Changed() map[string][]byte {
 	out := make(map[string][]byte, len(c.changedHeld)+len(c.changedHeard)+2)
-	put := func(key string, v any) error {
+	put := func(key string, v any) {
 		b, err := json.Marshal(v)
 		if err != nil {
-			return fmt.Errorf("write alert state %q: %w", key, err)
+			// Plain fields of our own; validated rules hold no NaN. A value that
+			// cannot be written is a mistake in this file.
+			panic(fmt.Sprintf("alert state %q: %v", key, err))
 		}
 		out[key] = b
-		return nil
 	}
-	var errs []error
 	if c.changedRules {
-		errs = append(errs, put(keyRules, c.rules))
+		put(keyRules, c.rules)
 	}
 	if c.changedFrontier {
-		errs = append(errs, put(keyFrontier, c.frontier))
+		put(keyFrontier, c.frontier)
 	}
 	for k := range c.changedHeld {
 		if h := c.held[k]; h != nil {
-			errs = append(errs, put(heldPrefix+k.key(), h))
+			put(heldPrefix+k.key(), h)
 		} else {
 			out[heldPrefix+k.key()] = nil
 		}
 	}
 	for n := range c.changedHeard {
 		if h, ok := c.heard[n]; ok {
-			errs = append(errs, put(nodePrefix+n.String(), h))
+			put(nodePrefix+n.String(), h)
 		} else {
 			out[nodePrefix+n.String()] = nil
 		}
@@ -384,7 +384,7 @@ func (c *Core) Changed() (map[string][]byte, error) {
 	clear(c.changedHeld)
 	clear(c.changedHeard)
 	c.changedRules, c.changedFrontier = false, false
-	return out, errors.Join(errs...)
+	return out
 }
 
 // Load takes one entry that Changed wrote. Call it on a new core, in any order.

@@ -1,0 +1,247 @@
+package ingest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pantau-id/pantau/ingest/checkpoint"
+	"github.com/pantau-id/pantau/internal/envelope"
+	"github.com/pantau-id/pantau/internal/sparkplug"
+	"github.com/pantau-id/pantau/internal/telemetry"
+)
+
+// head is the latest reader without its shell.
+type head struct {
+	t      *testing.T
+	births *Births
+	feed   *Feed
+	core   *Latest
+	seq    uint64
+}
+
+func newHead(t *testing.T, h Holes) *head {
+	b := NewBirths(h)
+	return &head{t: t, births: b, feed: NewFeed(b, h), core: NewLatest(h)}
+}
+
+func (h *head) put(body []byte) {
+	h.t.Helper()
+	h.seq++
+	if err := h.feed.Entry(h.seq, body, h.core); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *head) value(quantity string) Value {
+	for _, v := range h.core.Since(0).Values {
+		if v.Quantity == quantity {
+			return v
+		}
+	}
+	return Value{}
+}
+
+func (h *head) node(n telemetry.Node) Node {
+	for _, s := range h.core.Since(0).Nodes {
+		if s.Node == n {
+			return s
+		}
+	}
+	return Node{}
+}
+
+// H6: the newest value goes by (epoch, number): a clock that was ahead and came
+// back does not hide what follows, backlog does not cover what is live, and a
+// new run of the gateway is newer whatever its numbers.
+func TestLatestGoesByNumber(t *testing.T) {
+	for _, byTime := range []bool{false, true} {
+		h := newHead(t, Holes{LatestByTime: byTime})
+		s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
+		h.put(entry(s.nbirth(telemetry.EpochFloor{Epoch: 7, Lowest: 1}),
+			s.data(11, 1, false, rec(noon.Add(10*time.Second), "air", "co2", 400)),
+			s.data(12, 1, false, rec(noon.AddDate(0, 0, 1), "air", "co2", 500)),    // the clock was a day ahead
+			s.data(13, 1, false, rec(noon.Add(12*time.Second), "air", "co2", 600)), // and came back
+			s.data(2, 1, true, rec(noon.Add(-time.Hour), "air", "co2", 300))))      // backlog
+		if got := h.value("co2").Value.Number; (got == 600) == byTime {
+			t.Errorf("by time %v: the newest is %v", byTime, got)
+		}
+		if byTime {
+			continue
+		}
+		again := newSender(gw, 2, noon.Add(time.Minute), 3, def(1, "air/co2"))
+		h.put(entry(again.nbirth(telemetry.EpochFloor{Epoch: 7, Lowest: 3}, telemetry.EpochFloor{Epoch: 3, Lowest: 1}),
+			again.data(1, 1, false, rec(noon.Add(time.Minute), "air", "co2", 700))))
+		s.session = 2
+		late := s.data(20, 3, true, rec(noon.Add(20*time.Second), "air", "co2", 650))
+		h.put(entry(late))
+		if v := h.value("co2"); v.Value.Number != 700 || v.Late {
+			t.Errorf("after a restart of the gateway: %+v", v)
+		}
+	}
+}
+
+func TestLatestKeepsTheLastGoodValueBesideTheVerdict(t *testing.T) {
+	h := newHead(t, Holes{})
+	s := newSender(gw, 1, noon, 7, def(1, "air/humidity"))
+	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "humidity", 55)),
+		s.data(2, 1, false, rec(noon.Add(time.Second), "air", "humidity", 555)),
+		s.data(3, 1, false, rec(noon.Add(2*time.Second), "air", "humidity", telemetry.GapBus))))
+	v := h.value("humidity")
+	if v.Gap != telemetry.GapBus || v.Good.Number != 55 || v.GoodTime != noon.UnixMilli() || v.Unit != telemetry.Percent || v.Interval != time.Minute {
+		t.Errorf("got %+v", v)
+	}
+}
+
+// An NDEATH counts only with the bdSeq of its session's birth, and only from
+// the newest session.
+func TestDeathsOfOldSessionsSayNothing(t *testing.T) {
+	h := newHead(t, Holes{})
+	a := newSender(gw, 1, noon, 7, def(1, "air/co2"))
+	b := newSender(gw, 2, noon.Add(time.Second), 7, def(1, "air/co2"))
+	h.put(entry(a.nbirth(), b.nbirth(), a.ndeath(1)))
+	if got := h.node(gw); got.Status != Online || got.Session != 2 {
+		t.Errorf("after the old session's will: %+v", got)
+	}
+	h.put(entry(b.ndeath(1)))
+	if got := h.node(gw); got.Status != Online {
+		t.Errorf("after a death with another bdSeq: %+v", got)
+	}
+	h.put(entry(b.ndeath(2)))
+	if got := h.node(gw); got.Status != Offline {
+		t.Errorf("after its own death: %+v", got)
+	}
+}
+
+func TestAfterTheServersStartNodesAreUnknown(t *testing.T) {
+	h := newHead(t, Holes{})
+	s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
+	h.put(tick(noon, time.Hour, 1))
+	h.put(entry(s.nbirth()))
+	h.put(tick(noon.Add(15*time.Second), time.Hour, 1))
+	if got := h.node(gw).Status; got != Online {
+		t.Errorf("under the same process: %v", got)
+	}
+	h.put(tick(noon.Add(time.Minute), time.Second, 2))
+	if got := h.node(gw).Status; got != Unknown {
+		t.Errorf("after a start: %v", got)
+	}
+	s.at = noon.Add(2 * time.Minute)
+	h.put(entry(s.data(1, 1, false, rec(s.at, "air", "co2", 400))))
+	if got := h.node(gw); got.Status != Online || got.LastSeen != s.at.UnixNano() {
+		t.Errorf("heard again: %+v", got)
+	}
+}
+
+// Only late data for five minutes is a clock alarm; backlog is not.
+func TestAClockBehindIsNoticed(t *testing.T) {
+	h := newHead(t, Holes{})
+	s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
+	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "co2", 1))))
+	for n := uint64(2); n < 10; n++ {
+		s.at = noon.Add(time.Duration(n) * time.Minute)
+		h.put(entry(s.data(n, 1, true, rec(s.at.Add(-time.Hour), "air", "co2", 2))))
+	}
+	if h.node(gw).ClockBad {
+		t.Error("backlog is no clock alarm")
+	}
+	for n := uint64(10); n < 16; n++ {
+		s.at = noon.Add(time.Duration(n) * time.Minute)
+		h.put(entry(s.data(n, 1, false, rec(s.at.Add(-time.Hour), "air", "co2", 2))))
+		if got, want := h.node(gw).ClockBad, n >= 15; got != want {
+			t.Errorf("after %d min of late data: alarm %v", n-10, got)
+		}
+	}
+	s.at = s.at.Add(time.Minute)
+	h.put(entry(s.data(16, 1, false, rec(s.at, "air", "co2", 2))))
+	if h.node(gw).ClockBad {
+		t.Error("the alarm outlives the fault")
+	}
+}
+
+func TestForeignSequenceGapsAskForABirth(t *testing.T) {
+	h := newHead(t, Holes{})
+	packet := func(typ sparkplug.MessageType, seq uint64, historical bool, at time.Time, v float64) *envelope.Packet {
+		return &envelope.Packet{Received: noon.UnixNano(), Client: gw.String(), Session: 5, Topic: sparkplug.Topic{Type: typ, Node: gw}.String(),
+			Payload: sparkplug.AppendPayload(nil, &sparkplug.Payload{Timestamp: uint64(at.UnixMilli()), HasTimestamp: true, Seq: seq, HasSeq: true,
+				Metrics: []sparkplug.Metric{{Name: []byte("co2"), Type: sparkplug.TypeDouble, Value: sparkplug.Double(v), Historical: historical}}})}
+	}
+	h.put(entry(packet(sparkplug.NBIRTH, 0, false, noon, 1), packet(sparkplug.NDATA, 1, false, noon, 2)))
+	if got := h.core.TakeRebirths(); len(got) != 0 {
+		t.Errorf("nothing is missing: %+v", got)
+	}
+	h.put(entry(packet(sparkplug.NDATA, 3, false, noon, 3)))
+	if got := h.core.TakeRebirths(); len(got) != 1 || got[0].Node != gw {
+		t.Errorf("2 is missing: %+v", got)
+	}
+	h.put(entry(packet(sparkplug.NDATA, 4, true, noon.Add(-time.Hour), 4)))
+	if got := h.value("co2"); got.Value.Number != 3 {
+		t.Errorf("historical data came before what is newer: %+v", got)
+	}
+	if !h.node(gw).Foreign {
+		t.Error("it is a foreign node")
+	}
+}
+
+func TestLatestSurvivesARestart(t *testing.T) {
+	h := newHead(t, Holes{})
+	s := newSender(gw, 1, noon, 7, def(1, "air/co2"), def(2, "box/label"))
+	s.birth.Definitions[1].Type = sparkplug.TypeString
+	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "co2", 400), rec(noon, "box", "label", "päckchen"))))
+	var d checkpoint.Delta
+	h.core.Checkpoint(&d)
+	again := NewLatest(Holes{})
+	d.Each(func(table string, key, value []byte) {
+		if err := again.Load(table, key, value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	got, want := again.Since(0), h.core.Since(0)
+	if len(got.Values) != 2 || got.Values[0].Value != want.Values[0].Value || got.Values[1].Value.Text != "päckchen" || got.Nodes[0].Session != 1 {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+	if !strings.HasPrefix(string(got.Nodes[0].Status), "online") {
+		t.Errorf("status %v", got.Nodes[0].Status)
+	}
+	var none checkpoint.Delta
+	h.core.Checkpoint(&none)
+	if none.Len() != 0 {
+		t.Error("what did not change is written again")
+	}
+	h.core.Forget(gw)
+	h.core.Checkpoint(&none)
+	none.Each(func(_ string, _, value []byte) {
+		if value != nil {
+			t.Error("a forgotten node stays in the checkpoint")
+		}
+	})
+}
+
+// H7: the frontier stands while no server runs, and follows no step of a clock.
+func TestFrontier(t *testing.T) {
+	var f, wall Frontier
+	wall.hole = true
+	at := func(d time.Duration, uptime time.Duration, session uint64) {
+		body := envelope.Tick{Time: noon.Add(d).UnixNano(), Uptime: int64(uptime), Session: session}
+		f.Tick(body)
+		wall.Tick(body)
+	}
+	at(0, time.Second, 1)
+	at(15*time.Second, 16*time.Second, 1)
+	at(time.Hour, time.Second, 2) // an hour without the server
+	if got := time.Duration(f.At - noon.UnixNano()); got != 16*time.Second {
+		t.Errorf("after the outage the frontier stands at +%v, want +16 s", got)
+	}
+	if got := time.Duration(wall.At - noon.UnixNano()); got != time.Hour {
+		t.Errorf("the hole is not open: +%v", got)
+	}
+	at(1000*time.Hour, 16*time.Second, 2) // the wall clock jumps
+	at(time.Hour+30*time.Second, 31*time.Second, 2)
+	if got := time.Duration(f.At - noon.UnixNano()); got != 46*time.Second {
+		t.Errorf("after a clock step the frontier stands at +%v, want +46 s", got)
+	}
+	var again Frontier
+	if err := again.load(nil, f.append(nil)); err != nil || again.At != f.At || again.last.Session != 2 {
+		t.Errorf("from the checkpoint: %+v, %v", again, err)
+	}
+}
