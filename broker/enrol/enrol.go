@@ -9,6 +9,7 @@
 package enrol
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -27,18 +28,24 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pantau-id/pantau/internal/registry"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
+// Protocol is the ALPN name under which the MQTT port answers /claim and /renew.
+const Protocol = "pantau-enrol/1"
+
 // Lives of certificates.
 const (
-	caLife     = 20 * 365 * 24 * time.Hour
 	ServerLife = 90 * 24 * time.Hour
 	ClientLife = 90 * 24 * time.Hour
+	caLife     = 20 * 365 * 24 * time.Hour
 	// grace is how long after its end an unrevoked certificate may still renew: a
 	// gateway that lay in a drawer comes back by itself.
 	grace = 365 * 24 * time.Hour
@@ -46,28 +53,35 @@ const (
 	backdate = time.Hour
 )
 
-// Registry is what enrolment needs of the registry.
+// epoch is before any certificate of ours: a clock that says less is not set.
+var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Registry is what enrolment needs of the registry. Refusals wrap
+// registry.ErrClaim or registry.ErrLogin; other errors may pass.
 type Registry interface {
 	NewClaim(ctx context.Context, g registry.Gateway) (secret []byte, expires time.Time, err error)
-	Redeem(ctx context.Context, secret []byte, key string) (telemetry.Node, error)
-	Renew(ctx context.Context, n telemetry.Node, old, key string) error
+	Redeem(ctx context.Context, secret []byte, key string, expires time.Time) (telemetry.Node, error)
+	Renew(ctx context.Context, n telemetry.Node, old, key string, expires time.Time) error
+	Verify(cert *x509.Certificate) (telemetry.Node, error)
 }
 
 // Options of an Authority.
 type Options struct {
-	Dir      string   // holds ca.key and ca.pem
-	Names    []string // host names and addresses that gateways use for this server
-	Registry Registry
-	Logger   *slog.Logger
-	Now      func() time.Time // default time.Now
+	Dir        string   // holds authority.pem
+	Names      []string // host names and addresses that gateways use for this server, beside localhost
+	Registry   Registry
+	Logger     *slog.Logger
+	Now        func() time.Time      // default time.Now
+	Registerer prometheus.Registerer // nil: requests are counted but not shown
 }
 
-// Authority signs.
+// Authority signs. It is also the handler of /claim and /renew.
 type Authority struct {
-	o    Options
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	pem  []byte
+	o        Options
+	key      *ecdsa.PrivateKey
+	cert     *x509.Certificate
+	pem      []byte // cert
+	requests *prometheus.CounterVec
 
 	mu     sync.Mutex
 	server *tls.Certificate
@@ -81,7 +95,17 @@ func Open(o Options) (*Authority, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &Authority{o: o}
+	if o.Registry == nil {
+		return nil, errors.New("enrolment option Registry is not set")
+	}
+	for _, n := range o.Names {
+		if net.ParseIP(n) == nil && !isHostname(n) {
+			return nil, fmt.Errorf("enrolment option Names holds %q: want a host name or an address, without port", n)
+		}
+	}
+	a := &Authority{o: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pantau_enrol_requests_total", Help: "Requests for certificates by path and result (signed, refused, failed).",
+	}, []string{"path", "result"})}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the certificate authority: %w", err)
 	}
@@ -92,44 +116,74 @@ func Open(o Options) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the certificate authority in %s: %w", o.Dir, err)
 	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(a.requests); err != nil {
+			return nil, fmt.Errorf("register the metrics of enrolment: %w", err)
+		}
+	}
 	return a, nil
 }
 
-func (a *Authority) keyFile() string  { return filepath.Join(a.o.Dir, "ca.key") }
-func (a *Authority) certFile() string { return filepath.Join(a.o.Dir, "ca.pem") }
+// isHostname accepts names as RFC 1123 has them, and a wildcard as the first
+// label.
+func isHostname(s string) bool {
+	s = strings.TrimPrefix(s, "*.")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// file holds key and certificate: one file, so that no crash leaves one of them
+// alone.
+func (a *Authority) file() string { return filepath.Join(a.o.Dir, "authority.pem") }
 
 func (a *Authority) load() error {
-	info, err := os.Stat(a.keyFile())
+	info, err := os.Stat(a.file())
 	if err != nil {
 		return err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s has mode %04o: others may read the authority's key; make it 0600, and think of a new authority", a.keyFile(), info.Mode().Perm())
+		return fmt.Errorf("%s has mode %04o: others may read the authority's key; chmod 600 it, and think of a new authority", a.file(), info.Mode().Perm())
 	}
-	keyPEM, err := os.ReadFile(a.keyFile())
+	text, err := os.ReadFile(a.file())
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode(keyPEM)
-	if block == nil {
-		return fmt.Errorf("%s holds no PEM", a.keyFile())
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		switch block.Type {
+		case "PRIVATE KEY":
+			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			if err != nil {
+				return fmt.Errorf("%s: %w", a.file(), err)
+			}
+			var ok bool
+			if a.key, ok = key.(*ecdsa.PrivateKey); !ok {
+				return fmt.Errorf("%s holds a %T, want an ECDSA key", a.file(), key)
+			}
+		case "CERTIFICATE":
+			if a.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
+				return fmt.Errorf("%s: %w", a.file(), err)
+			}
+			a.pem = pem.EncodeToMemory(block)
+		}
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.keyFile(), err)
-	}
-	var ok bool
-	if a.key, ok = key.(*ecdsa.PrivateKey); !ok {
-		return fmt.Errorf("%s holds a %T, want an ECDSA key", a.keyFile(), key)
-	}
-	if a.pem, err = os.ReadFile(a.certFile()); err != nil {
-		return fmt.Errorf("the authority's key is there, its certificate is not: %v", err) // not fs.ErrNotExist: a new authority would strand every gateway
-	}
-	if block, _ = pem.Decode(a.pem); block == nil {
-		return fmt.Errorf("%s holds no PEM", a.certFile())
-	}
-	if a.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return fmt.Errorf("%s: %w", a.certFile(), err)
+	switch {
+	case a.key == nil || a.cert == nil:
+		return fmt.Errorf("%s lacks the key or the certificate: bring back a copy; a new authority would strand every gateway", a.file())
+	case !a.key.PublicKey.Equal(a.cert.PublicKey):
+		return fmt.Errorf("%s: key and certificate do not belong together", a.file())
+	case !a.cert.IsCA:
+		return fmt.Errorf("%s: the certificate is not an authority's", a.file())
 	}
 	return nil
 }
@@ -143,12 +197,15 @@ func (a *Authority) create() error {
 	if err != nil {
 		return err
 	}
-	now := a.o.Now()
+	from := a.o.Now()
+	if from.Before(epoch) {
+		from = epoch
+	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "Pantau authority", Organization: []string{"Pantau"}},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
+		NotBefore: epoch, NotAfter: from.Add(caLife), // gateways' clocks may be behind
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -158,22 +215,22 @@ func (a *Authority) create() error {
 	if err != nil {
 		return err
 	}
-	// The certificate first: a key without one is an error at the next start, a
-	// certificate without a key is made anew.
-	if err := write(a.certFile(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	if err := write(a.file(), text); err != nil {
 		return err
 	}
-	if err := write(a.keyFile(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})); err != nil {
-		return err
-	}
-	a.o.Logger.Info("made the installation's certificate authority: keep a copy of its folder in a safe", "folder", a.o.Dir)
+	a.o.Logger.Info("made the installation's certificate authority: keep a copy of this file in a safe", "file", a.file())
 	return a.load()
 }
 
 // write puts a file there whole, mode 0600, on disk when it returns.
 func write(path string, body []byte) error {
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -213,34 +270,51 @@ func (a *Authority) Claim(ctx context.Context, g registry.Gateway) (Claim, error
 }
 
 // CA returns the authority's certificate, PEM.
-func (a *Authority) CA() []byte { return append([]byte(nil), a.pem...) }
+func (a *Authority) CA() []byte { return bytes.Clone(a.pem) }
 
 // TLS returns the configuration of the gateways' door: TLS 1.2 or later, our
 // server certificate with the authority in the chain (a claim pins it), client
-// certificates of our authority.
+// certificates of our authority whose key is still in force. On connections for
+// Protocol the handler judges the client certificate, which may have ended.
 func (a *Authority) TLS() (*tls.Config, error) {
 	if _, err := a.serverCertificate(); err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.VerifyClientCertIfGiven,
-		ClientCAs:  pool,
+		ClientCAs:  a.pool(),
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return a.serverCertificate()
+		},
+		Time: a.o.Now,
+		// Also called for a resumed session.
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if s.NegotiatedProtocol == Protocol || len(s.PeerCertificates) == 0 {
+				return nil
+			}
+			_, err := a.o.Registry.Verify(s.PeerCertificates[0])
+			return err
 		},
 	}, nil
 }
 
-// serverCertificate returns the server's certificate, a new one after two
-// thirds of its life.
+func (a *Authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// serverCertificate returns the server's certificate, a new one with a new key
+// after two thirds of its life.
 func (a *Authority) serverCertificate() (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.o.Now()
-	if c := a.server; c != nil && now.Before(c.Leaf.NotAfter.Add(-ServerLife/3)) && now.After(c.Leaf.NotBefore) {
+	if now.Before(epoch) {
+		now = epoch // it can't be right, but the port opens, and gateways know how to judge dates
+	}
+	if c := a.server; c != nil && now.Before(c.Leaf.NotAfter.Add(-ServerLife/3)) && !now.Before(c.Leaf.NotBefore) {
 		return c, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -259,7 +333,7 @@ func (a *Authority) serverCertificate() (*tls.Certificate, error) {
 			template.DNSNames = append(template.DNSNames, n)
 		}
 	}
-	leaf, err := a.sign(template, key.Public(), ServerLife)
+	leaf, err := a.sign(template, key.Public(), now, now.Add(ServerLife))
 	if err != nil {
 		return nil, fmt.Errorf("sign the server's certificate: %w", err)
 	}
@@ -268,14 +342,19 @@ func (a *Authority) serverCertificate() (*tls.Certificate, error) {
 }
 
 // sign completes a template and signs it.
-func (a *Authority) sign(template *x509.Certificate, public any, life time.Duration) (*x509.Certificate, error) {
+func (a *Authority) sign(template *x509.Certificate, public any, now, expires time.Time) (*x509.Certificate, error) {
 	serial, err := serialNumber()
 	if err != nil {
 		return nil, err
 	}
-	now := a.o.Now()
 	template.SerialNumber, template.BasicConstraintsValid = serial, true
-	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(life)
+	template.NotBefore, template.NotAfter = now.Add(-backdate), expires
+	if template.NotBefore.Before(epoch) {
+		template.NotBefore = epoch
+	}
+	if template.NotAfter.After(a.cert.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,9 @@ package enrol
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -10,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/pantau-id/pantau/internal/registry"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -31,73 +35,99 @@ type reply struct {
 const maxRequest = 16 << 10
 
 // ServeHTTP answers /claim and /renew. The connection is the broker's: TLS with
-// ALPN pantau-enrol/1, client certificates not verified yet.
+// ALPN Protocol, client certificates not verified yet. 400 means that the
+// request makes no sense, 403 that it is refused, 503 that it may be repeated.
 func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "want POST", http.StatusMethodNotAllowed)
 		return
 	}
-	var do func(*http.Request, request, *x509.CertificateRequest) (telemetry.Node, error)
+	var bind bind
 	switch r.URL.Path {
 	case "/claim":
-		do = a.claim
+		bind = a.claim
 	case "/renew":
-		do = a.renew
+		bind = a.renew
 	default:
 		http.NotFound(w, r)
 		return
 	}
-	answer, err := a.serve(w, r, do)
+	answer, err := a.serve(w, r, bind)
+	log := a.o.Logger.With("path", r.URL.Path, "remote", r.RemoteAddr)
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
-		a.o.Logger.Warn("enrolment refused", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
-		http.Error(w, refused.Error(), http.StatusForbidden)
+		a.requests.WithLabelValues(r.URL.Path, "refused").Inc()
+		log.Warn("enrolment refused", "error", err)
+		http.Error(w, refused.Error(), refused.status)
 	case err != nil:
-		a.o.Logger.Error("enrolment failed", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
-		http.Error(w, "the server could not do it now; try again", http.StatusInternalServerError)
+		a.requests.WithLabelValues(r.URL.Path, "failed").Inc()
+		log.Error("enrolment failed", "error", err)
+		http.Error(w, "the server can't do it now; try again", http.StatusServiceUnavailable)
 	default:
-		a.o.Logger.Info("certificate signed", "path", r.URL.Path, "node", answer.Node, "remote", r.RemoteAddr)
+		a.requests.WithLabelValues(r.URL.Path, "signed").Inc()
+		log.Info("certificate signed", "node", answer.Node)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // the asker repeats the request if this is lost
 	}
 }
 
 // refusal is an error that the asker may read.
-type refusal struct{ error }
+type refusal struct {
+	error
+	status int
+}
 
 func (r refusal) Unwrap() error { return r.error }
 
-func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
+func nonsense(format string, args ...any) error {
+	return refusal{fmt.Errorf(format, args...), http.StatusBadRequest}
+}
 
-func (a *Authority) serve(w http.ResponseWriter, r *http.Request, do func(*http.Request, request, *x509.CertificateRequest) (telemetry.Node, error)) (reply, error) {
+func refuse(format string, args ...any) error {
+	return refusal{fmt.Errorf(format, args...), http.StatusForbidden}
+}
+
+// bind makes the key of a certificate that will end at expires a node's, durably.
+type bind func(r *http.Request, q request, key string, expires time.Time) (telemetry.Node, error)
+
+func (a *Authority) serve(w http.ResponseWriter, r *http.Request, bind bind) (reply, error) {
+	now := a.o.Now()
+	if now.Before(epoch) {
+		return reply{}, fmt.Errorf("this server's clock says %s: a certificate would be dated wrongly", now.Format(time.RFC3339))
+	}
 	var q request
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&q); err != nil {
-		return reply{}, refuse("the request cannot be read: %w", err)
+		return reply{}, nonsense("the request can't be read: %w", err)
 	}
 	block, _ := pem.Decode([]byte(q.CSR))
 	if block == nil {
-		return reply{}, refuse("csr holds no PEM")
+		return reply{}, nonsense("csr holds no PEM")
 	}
 	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
-		return reply{}, refuse("csr: %w", err)
+		return reply{}, nonsense("csr: %w", err)
 	}
-	if err := csr.CheckSignature(); err != nil {
-		return reply{}, refuse("csr: %w", err)
+	if err := csr.CheckSignature(); err != nil { // the asker has the key
+		return reply{}, nonsense("csr: %w", err)
 	}
-	if _, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok {
-		return reply{}, refuse("csr: want an ECDSA key, got %T", csr.PublicKey)
+	if err := checkKey(csr.PublicKey); err != nil {
+		return reply{}, nonsense("csr: %w", err)
 	}
-	node, err := do(r, q, csr)
-	if err != nil {
+	expires := now.Add(ClientLife)
+	node, err := bind(r, q, registry.KeyHash(csr.RawSubjectPublicKeyInfo), expires)
+	switch {
+	case errors.Is(err, registry.ErrClaim), errors.Is(err, registry.ErrLogin):
+		return reply{}, refusal{err, http.StatusForbidden}
+	case err != nil:
 		return reply{}, err
 	}
 	// Nothing of the request but its key enters the certificate.
 	leaf, err := a.sign(&x509.Certificate{
 		Subject: pkix.Name{CommonName: node.String()}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, csr.PublicKey, ClientLife)
+	}, csr.PublicKey, now, expires)
 	if err != nil {
 		return reply{}, fmt.Errorf("sign the certificate of %s: %w", node, err)
 	}
@@ -105,41 +135,51 @@ func (a *Authority) serve(w http.ResponseWriter, r *http.Request, do func(*http.
 	return reply{Node: node.String(), Certificate: string(chain), CA: string(a.pem)}, nil
 }
 
-func (a *Authority) claim(r *http.Request, q request, csr *x509.CertificateRequest) (telemetry.Node, error) {
-	secret, err := base64.RawURLEncoding.DecodeString(q.Secret)
-	if err != nil || len(secret) == 0 {
-		return telemetry.Node{}, refuse("secret is damaged")
+// checkKey accepts what a TLS 1.3 client of today signs with.
+func checkKey(public any) error {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() || k.Curve == elliptic.P384() || k.Curve == elliptic.P521() {
+			return nil
+		}
+		return fmt.Errorf("the curve %s is too weak: want P-256", k.Curve.Params().Name)
+	case ed25519.PublicKey:
+		return nil
+	case *rsa.PublicKey:
+		if n := k.N.BitLen(); n < 2048 || n > 8192 {
+			return fmt.Errorf("an RSA key of %d bit: want 2048 to 8192, or ECDSA P-256", n)
+		}
+		return nil
 	}
-	node, err := a.o.Registry.Redeem(r.Context(), secret, registry.KeyHash(csr.RawSubjectPublicKeyInfo))
-	if errors.Is(err, registry.ErrClaim) {
-		return node, refusal{err}
-	}
-	return node, err
+	return fmt.Errorf("a key of type %T: want ECDSA P-256", public)
 }
 
-// renew signs a new key for whoever shows an old certificate of ours that is
-// not revoked, even one that ended up to a year ago.
-func (a *Authority) renew(r *http.Request, _ request, csr *x509.CertificateRequest) (telemetry.Node, error) {
+func (a *Authority) claim(r *http.Request, q request, key string, expires time.Time) (telemetry.Node, error) {
+	secret, err := base64.RawURLEncoding.DecodeString(q.Secret)
+	if err != nil || len(secret) == 0 {
+		return telemetry.Node{}, nonsense("secret is damaged: copy the whole claim code")
+	}
+	return a.o.Registry.Redeem(r.Context(), secret, key, expires)
+}
+
+// renew binds a new key for whoever shows a certificate of ours whose key is
+// still in force, even one that ended up to a year ago. TLS has made sure that
+// the asker has its private key.
+func (a *Authority) renew(r *http.Request, _ request, key string, expires time.Time) (telemetry.Node, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return telemetry.Node{}, refuse("renewal needs the present certificate")
 	}
 	old := r.TLS.PeerCertificates[0]
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	now := a.o.Now()
-	at := now
-	if now.After(old.NotAfter) && now.Before(old.NotAfter.Add(grace)) {
+	at := a.o.Now()
+	if at.After(old.NotAfter) && at.Before(old.NotAfter.Add(grace)) {
 		at = old.NotAfter
 	}
-	if _, err := old.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if _, err := old.Verify(x509.VerifyOptions{Roots: a.pool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return telemetry.Node{}, refuse("the present certificate: %w", err)
 	}
-	node, err := telemetry.ParseNode(old.Subject.CommonName)
+	node, err := a.o.Registry.Verify(old)
 	if err != nil {
-		return telemetry.Node{}, refuse("the present certificate: %w", err)
+		return telemetry.Node{}, err
 	}
-	if err := a.o.Registry.Renew(r.Context(), node, registry.KeyHash(old.RawSubjectPublicKeyInfo), registry.KeyHash(csr.RawSubjectPublicKeyInfo)); err != nil {
-		return node, refuse("%s: %w", node, err)
-	}
-	return node, nil
+	return node, a.o.Registry.Renew(r.Context(), node, registry.KeyHash(old.RawSubjectPublicKeyInfo), key, expires)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pantau-id/pantau/ingest"
 	"github.com/pantau-id/pantau/ingest/alert"
 	"github.com/pantau-id/pantau/internal/server"
 )
@@ -148,8 +149,8 @@ func ledgerCommand() *cobra.Command {
 			return nil
 		})
 	verify := adminCommand("verify FILE", "Compare a load generator's ledger with the database; exit code 1 if an acknowledged reading is lost, doubled or altered", exactly(1, "one file"),
-		func(c *server.Client, cmd *cobra.Command, args []string) (server.Verification, error) {
-			var v server.Verification
+		func(c *server.Client, cmd *cobra.Command, args []string) (ingest.Report, error) {
+			var v ingest.Report
 			f, err := os.Open(args[0])
 			if err != nil {
 				return v, usageError{err}
@@ -164,7 +165,7 @@ func ledgerCommand() *cobra.Command {
 			}
 			return v, nil
 		},
-		func(w io.Writer, v server.Verification) error {
+		func(w io.Writer, v ingest.Report) error {
 			_, err := fmt.Fprintf(w, "sent\t%d\nacknowledged\t%d\nstored\t%d\nrejected\t%d\ngaps\t%d\ndead letters\t%d\nlost\t%d\ndoubled\t%d\naltered\t%d\n",
 				v.Sent, v.Acknowledged, v.Stored, v.Rejected, v.Gaps, v.DeadLetters, v.Lost, v.Doubled, v.Altered)
 			return err

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pantau-id/pantau/ingest"
 	"github.com/pantau-id/pantau/internal/influxtest"
 	"github.com/pantau-id/pantau/internal/server"
 )
@@ -262,9 +263,9 @@ func (r *rig) settled(least uint64, limit time.Duration) server.LedgerRow {
 }
 
 // verify compares the fleet's own ledger with the database.
-func (r *rig) verify(file string) server.Verification {
+func (r *rig) verify(file string) ingest.Report {
 	r.t.Helper()
-	var v server.Verification
+	var v ingest.Report
 	if err := r.admin(&v, "ledger", "verify", file); err != nil {
 		r.t.Error(err)
 	}

@@ -49,7 +49,7 @@ func (r *Registry) NewClaim(ctx context.Context, g Gateway) (secret []byte, expi
 	if err := r.needSite(ctx, &g); err != nil {
 		return nil, time.Time{}, fmt.Errorf("make a claim for %s: %w", g.Node, err)
 	}
-	_, err = r.change(ctx, g.Node, func(have *Gateway) error {
+	err = r.change(ctx, g.Node, func(have *Gateway) error {
 		if have.Node.IsZero() || have.Revoked {
 			created := have.Created
 			if created.IsZero() {
@@ -84,7 +84,7 @@ func (r *Registry) Redeem(ctx context.Context, secret []byte, key string, expire
 		return telemetry.Node{}, fmt.Errorf("%w: it is not known here, or a newer one was made, or the gateway was revoked", ErrClaim)
 	}
 	var misuse error
-	_, err := r.change(ctx, node, func(g *Gateway) error {
+	err := r.change(ctx, node, func(g *Gateway) error {
 		misuse = nil
 		c := g.Claim
 		switch {
@@ -118,7 +118,7 @@ func (r *Registry) Redeem(ctx context.Context, secret []byte, key string, expire
 // is used, the old one stays good: the answer may be lost. A refusal wraps
 // ErrLogin; any other error may pass.
 func (r *Registry) Renew(ctx context.Context, n telemetry.Node, old, key string, expires time.Time) error {
-	_, err := r.change(ctx, n, func(g *Gateway) error {
+	err := r.change(ctx, n, func(g *Gateway) error {
 		if err := g.allows(old); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrLogin, n, err)
 		}

@@ -69,7 +69,7 @@ func (r *Registry) byCertificate(cert *x509.Certificate) (telemetry.Node, error)
 	}
 	if g, _ := r.Gateway(node); g.OldKey != "" && g.Key == key {
 		select {
-		case r.used <- node: // the new key works, so the old one has served
+		case r.used <- use{node, key}: // the new key works, so the old one has served
 		default: // the next login says it again
 		}
 	}

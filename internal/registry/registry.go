@@ -69,7 +69,7 @@ type Options struct {
 type Registry struct {
 	o      Options
 	proofs proofs
-	used   chan telemetry.Node // logged in by a renewed key
+	used   chan use // logins by a renewed key
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
@@ -96,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 		o.Logger = slog.Default()
 	}
 	r := &Registry{
-		o: o, used: make(chan telemetry.Node, 64),
+		o: o, used: make(chan use, 64),
 		gateways: map[telemetry.Node]Gateway{}, claims: map[string]telemetry.Node{}, sites: map[string]Site{}, seen: map[string]uint64{},
 	}
 	if err := r.proofs.init(); err != nil {
@@ -199,7 +199,8 @@ func (r *Registry) learnGateway(name string, value []byte) (cut telemetry.Node, 
 	} else {
 		r.gateways[node] = g
 	}
-	if old.Key != "" && g.allows(old.Key) != nil || old.Password != "" && (g.Revoked || g.Password != old.Password) {
+	byKey := old.Key != "" && g.allows(old.Key) != nil && g.allows(old.OldKey) != nil
+	if byKey || old.Password != "" && (g.Revoked || g.Password != old.Password) {
 		return node, nil
 	}
 	return cut, nil
@@ -228,26 +229,26 @@ func (r *Registry) Gateway(n telemetry.Node) (Gateway, bool) {
 // change reads a node's entry, lets f change it, and writes it; somebody else's
 // change in between makes it start again. A node that is not there is the zero
 // Gateway.
-func (r *Registry) change(ctx context.Context, n telemetry.Node, f func(*Gateway) error) (Gateway, error) {
+func (r *Registry) change(ctx context.Context, n telemetry.Node, f func(*Gateway) error) error {
 	key := gatewayKey(n)
 	for {
 		value, revision, err := r.o.KV.Get(ctx, key)
 		absent := errors.Is(err, fs.ErrNotExist)
 		if err != nil && !absent {
-			return Gateway{}, fmt.Errorf("read gateway %s: %w", n, err)
+			return fmt.Errorf("read gateway %s: %w", n, err)
 		}
 		var g Gateway
 		if !absent {
 			if err := json.Unmarshal(value, &g); err != nil {
-				return Gateway{}, fmt.Errorf("read gateway %s: %w", n, err)
+				return fmt.Errorf("read gateway %s: %w", n, err)
 			}
 		}
 		if err := f(&g); err != nil {
-			return Gateway{}, err
+			return err
 		}
 		body, err := json.Marshal(g)
 		if err != nil {
-			return Gateway{}, fmt.Errorf("write gateway %s: %w", n, err)
+			return fmt.Errorf("write gateway %s: %w", n, err)
 		}
 		if absent {
 			revision, err = r.o.KV.Create(ctx, key, body)
@@ -258,10 +259,10 @@ func (r *Registry) change(ctx context.Context, n telemetry.Node, f func(*Gateway
 			continue
 		}
 		if err != nil {
-			return Gateway{}, fmt.Errorf("write gateway %s: %w", n, err)
+			return fmt.Errorf("write gateway %s: %w", n, err)
 		}
 		r.learn(key, body, revision)
-		return g, nil
+		return nil
 	}
 }
 
@@ -296,7 +297,7 @@ func checkDistrict(code string) error {
 // Revoke ends a node's credentials and claims; its live connection is cut by
 // the callback. A new claim lets it in again.
 func (r *Registry) Revoke(ctx context.Context, n telemetry.Node) error {
-	_, err := r.change(ctx, n, func(g *Gateway) error {
+	err := r.change(ctx, n, func(g *Gateway) error {
 		if g.Node.IsZero() {
 			return fmt.Errorf("revoke %s: no such gateway: %w", n, fs.ErrNotExist)
 		}
@@ -310,6 +311,12 @@ func (r *Registry) Revoke(ctx context.Context, n telemetry.Node) error {
 	return nil
 }
 
+// use is a login by a key.
+type use struct {
+	node telemetry.Node
+	key  string
+}
+
 // retireKeys drops the old key of nodes that have logged in with the new one.
 // Logins do not wait for it.
 func (r *Registry) retireKeys(ctx context.Context) {
@@ -317,16 +324,19 @@ func (r *Registry) retireKeys(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case n := <-r.used:
-			if g, _ := r.Gateway(n); g.OldKey == "" {
+		case u := <-r.used:
+			served := func(g *Gateway) bool { return g.OldKey != "" && g.Key == u.key }
+			if g, _ := r.Gateway(u.node); !served(&g) {
 				continue
 			}
-			_, err := r.change(ctx, n, func(g *Gateway) error {
-				g.OldKey = ""
+			err := r.change(ctx, u.node, func(g *Gateway) error {
+				if served(g) { // not renewed once more meanwhile
+					g.OldKey = ""
+				}
 				return nil
 			})
 			if err != nil && ctx.Err() == nil {
-				r.o.Logger.Warn("an old key stays good until the next login", "node", n, "error", err)
+				r.o.Logger.Warn("an old key stays good until the next login", "node", u.node, "error", err)
 			}
 		}
 	}

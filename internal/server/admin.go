@@ -166,7 +166,7 @@ func row(name string, t ingest.Totals) LedgerRow {
 	return r
 }
 
-func (s *Server) verify(r *http.Request) (ingest.Verification, error) {
+func (s *Server) verify(r *http.Request) (ingest.Report, error) {
 	return s.ingest.Verify(r.Context(), r.Body)
 }
 

@@ -143,19 +143,6 @@ type (
 		Total    LedgerRow   `json:"total"`
 		Gateways []LedgerRow `json:"gateways"`
 	}
-	// Verification compares a load generator's ledger with the database.
-	Verification struct {
-		Sent         uint64   `json:"sent"`
-		Acknowledged uint64   `json:"acknowledged"`
-		Stored       uint64   `json:"stored"`
-		Rejected     uint64   `json:"rejected"`
-		Gaps         uint64   `json:"gaps"`
-		DeadLetters  uint64   `json:"dead_letters"`
-		Lost         uint64   `json:"lost"`
-		Doubled      uint64   `json:"doubled"`
-		Altered      uint64   `json:"altered"`
-		Examples     []string `json:"examples,omitempty"`
-	}
 	// DeadLetter is what could not be decoded or stored.
 	DeadLetter struct {
 		ID       string    `json:"id"`

@@ -215,7 +215,7 @@ func (s *Server) startIngest(ctx context.Context) error {
 	s.alarms = ingest.NewAlarms(alert.Omit{})
 	var pending []alert.Transition
 	s.ingest, err = ingest.New(ingest.Options{
-		Journal: s.journal, StateDir: filepath.Join(s.o.Data, "state"), Influx: s.influx, DeadLetters: letters,
+		Journal: s.journal, StateDir: filepath.Join(s.o.Data, "state"), Influx: asDatabase(s.influx), DeadLetters: letters,
 		JournalUsage: func() (used, quota int64) { st := s.journal.Stats(); return st.Bytes, st.Quota },
 		Command:      s.command,
 		Synced:       s.synced, Logger: s.log.With("room", "ingest"), Registerer: s.metrics,
@@ -324,7 +324,7 @@ func (s *Server) startBroker(ctx context.Context) error {
 	}
 	b, err := broker.New(broker.Options{
 		Listen: s.o.MQTT.Listen, PlainListen: s.o.MQTT.Plain, TLS: tlsConfig, EnrolHandler: s.authority,
-		Journal: s.journal, Authority: authenticator{s.registry}, Synced: s.synced,
+		Journal: asDoor(s.journal), Authority: authenticator{s.registry}, Synced: s.synced,
 		Logger: s.log.With("room", "broker"), Registerer: s.metrics,
 	})
 	if err != nil {
