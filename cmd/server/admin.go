@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,22 +27,24 @@ func adminCommand[T any](use, short string, args cobra.PositionalArgs, ask func(
 	asJSON := cmd.Flags().Bool("json", false, "print the answer as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		v, err := ask(server.NewClient(*data), cmd, args)
-		if err != nil {
+		var bad verdict
+		if err != nil && !errors.As(err, &bad) {
 			return err
 		}
 		if *asJSON {
 			enc := json.NewEncoder(cmd.OutOrStdout())
 			enc.SetIndent("", "  ")
-			return enc.Encode(v)
+			return errors.Join(enc.Encode(v), err)
 		}
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-		if err := show(w, v); err != nil {
-			return err
-		}
-		return w.Flush()
+		return errors.Join(show(w, v), w.Flush(), err)
 	}
 	return cmd
 }
+
+// verdict is an answer that was given, and is a bad one: it is printed, and the
+// exit code is 1.
+type verdict struct{ error }
 
 func healthCommand() *cobra.Command {
 	return adminCommand("health", "Say whether the server is ready; exit code 1 if it is not", none,
@@ -48,16 +52,19 @@ func healthCommand() *cobra.Command {
 			var h server.Health
 			err := c.Call(cmd.Context(), http.MethodGet, "/health", nil, &h)
 			if err == nil && !h.Ready {
-				err = fmt.Errorf("the server is not ready: %v", h.Problems)
+				err = verdict{errors.New("the server is not ready")}
 			}
 			return h, err
 		},
 		func(w io.Writer, h server.Health) error {
-			if len(h.Problems) == 0 {
-				_, err := fmt.Fprintln(w, "ready")
-				return err
+			state := "ready"
+			switch {
+			case !h.Ready:
+				state = "not ready"
+			case len(h.Problems) > 0:
+				state = "ready, degraded"
 			}
-			_, err := fmt.Fprintln(w, "ready, degraded:", h.Problems)
+			_, err := fmt.Fprintln(w, strings.Join(append([]string{state}, h.Problems...), "\n- "))
 			return err
 		})
 }
@@ -96,14 +103,14 @@ func gatewayCommand() *cobra.Command {
 			}
 			err = c.Call(cmd.Context(), http.MethodPost, path, f, &result)
 			if err == nil && len(result.Errors) > 0 {
-				for _, e := range result.Errors {
-					fmt.Fprintln(cmd.ErrOrStderr(), e)
-				}
-				err = fmt.Errorf("%s: %d wrong cells, nothing was imported", args[0], len(result.Errors))
+				err = verdict{fmt.Errorf("%s: %d wrong cells, nothing was imported", args[0], len(result.Errors))}
 			}
 			return result, err
 		},
 		func(w io.Writer, r server.ImportResult) error {
+			for _, e := range r.Errors {
+				fmt.Fprintln(w, e)
+			}
 			_, err := fmt.Fprintf(w, "%d gateways imported\n", r.Imported)
 			return err
 		})
@@ -159,15 +166,17 @@ func ledgerCommand() *cobra.Command {
 			if err := c.Call(cmd.Context(), http.MethodPost, "/ledger/verify", f, &v); err != nil {
 				return v, err
 			}
-			if v.Lost+v.Doubled+v.Altered > 0 {
-				fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", v)
-				return v, fmt.Errorf("acknowledged readings: %d lost, %d doubled, %d altered", v.Lost, v.Doubled, v.Altered)
+			if !v.OK() {
+				return v, verdict{fmt.Errorf("acknowledged readings: %d lost, %d doubled, %d altered", v.Lost, v.Doubled, v.Altered)}
 			}
 			return v, nil
 		},
 		func(w io.Writer, v ingest.Report) error {
 			_, err := fmt.Fprintf(w, "sent\t%d\nacknowledged\t%d\nstored\t%d\nrejected\t%d\ngaps\t%d\ndead letters\t%d\nlost\t%d\ndoubled\t%d\naltered\t%d\n",
 				v.Sent, v.Acknowledged, v.Stored, v.Rejected, v.Gaps, v.DeadLetters, v.Lost, v.Doubled, v.Altered)
+			for _, e := range v.Examples {
+				fmt.Fprintln(w, e)
+			}
 			return err
 		})
 	cmd.AddCommand(verify)

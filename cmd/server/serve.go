@@ -94,6 +94,9 @@ func serveCommand() *cobra.Command {
 		if err := s.Start(cmd.Context()); err != nil {
 			return err
 		}
+		if password := s.FirstPassword(); password != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "Sign in as admin with the first password %s (shown once; choose your own there).\n", password)
+		}
 		if readyFile != "" {
 			err = s.WriteReady(readyFile)
 		}

@@ -167,6 +167,17 @@ func row(name string, t ingest.Totals) LedgerRow {
 }
 
 func (s *Server) verify(r *http.Request) (ingest.Report, error) {
+	// What was acknowledged before the question is to be in the database.
+	head := s.ingest.Status(r.Context()).Head
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for s.ingest.Status(r.Context()).Readers[0].Durable < head {
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return ingest.Report{}, fmt.Errorf("wait for the store: %w", r.Context().Err())
+		}
+	}
 	return s.ingest.Verify(r.Context(), r.Body)
 }
 

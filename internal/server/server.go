@@ -98,11 +98,12 @@ func (s *Server) Start(ctx context.Context) (err error) {
 		}
 	}
 	s.log.Info("ready", "pages", s.pagesURL(), "mqtt", s.gate.Load().Addr(), "data", s.o.Data, "version", s.o.Version)
-	if s.password != "" {
-		s.log.Info("sign in as admin with this first password; it is shown once and must be changed", "password", s.password)
-	}
 	return nil
 }
+
+// FirstPassword is admin's one-time password, if this start made it: it is told
+// once, to who started the server, and never logged.
+func (s *Server) FirstPassword() string { return s.password }
 
 // Wait returns when ctx ends (nil) or when a part ended that must not.
 func (s *Server) Wait(ctx context.Context) error {
