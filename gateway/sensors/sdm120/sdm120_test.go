@@ -1,0 +1,95 @@
+package sdm120
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pantau-id/pantau/gateway/sensors/fault"
+	"github.com/pantau-id/pantau/gateway/sensors/modbus"
+	"github.com/pantau-id/pantau/internal/telemetry"
+)
+
+// recording is a line on which each question has its recorded answer.
+type recording map[string]string
+
+func (r recording) SetBaud(int) error { return nil }
+func (r recording) Drop() error       { return nil }
+
+func (r recording) Write(q []byte) (int, error) {
+	r["now"] = r[hex.EncodeToString(q[:6])]
+	return len(q), nil
+}
+
+func (r recording) Read(p []byte) (int, error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(r["now"], " ", ""))
+	r["now"] = ""
+	if len(b) == 0 {
+		time.Sleep(40 * time.Millisecond)
+		return 0, err
+	}
+	return copy(p, binary.LittleEndian.AppendUint16(b, modbus.CRC(b))), err
+}
+
+// TestRecordedAnswers: 230.2 V is the example of the protocol document (§1);
+// power and power factor are those of a site that exports; a number that is none
+// is a gap.
+func TestRecordedAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		registers := make([]string, 0x20)
+		for i := range registers {
+			registers[i] = "0000"
+		}
+		put := func(at int, high, low string) { registers[at], registers[at+1] = high, low }
+		put(0x00, "4366", "3334") // 230.20001, to the digit
+		put(0x06, "4087", "126f") // 4.221
+		put(0x0c, "c473", "e000") // -975.5
+		put(0x1e, "bf75", "c28f") // -0.96
+		line := recording{
+			"010400000020": "01 04 40 " + strings.Join(registers, " "),
+			"010400460006": "01 04 0c 4247 f5c3 449a 5220 7fc0 0000", // 49.99, 1234.566, NaN
+		}
+		d := New(modbus.New(line), 1, Baud)
+		got, err := d.Sense(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []float64{230.20001, 4.221, -975.5, -0.96, 49.99, 1234.5664} {
+			if got[i].Value.Number != want {
+				t.Errorf("%s = %+v, want %v", got[i].Quantity, got[i], want)
+			}
+		}
+		if got[6].Gap != telemetry.GapNotNumber {
+			t.Errorf("%+v, want a gap", got[6])
+		}
+		for i, q := range d.Quantities() {
+			if got[i].Quantity != q.Name {
+				t.Errorf("reading %d is %s, announced as %s", i, got[i].Quantity, q.Name)
+			}
+		}
+	})
+}
+
+func TestIdentify(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		want   error
+	}{
+		"a meter":       {"01 04 04 4248 0000", nil},
+		"no mains":      {"01 04 04 0000 0000", fault.ErrProtocol},
+		"not a number":  {"01 04 04 7fc0 0000", fault.ErrProtocol},
+		"another slave": {"01 84 02", fault.ErrProtocol},
+		"nothing":       {"", fault.ErrNoAnswer},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			u := modbus.Unit{Master: modbus.New(recording{"010400460002": c.answer}), Address: 1, Baud: Baud, Probes: probes}
+			if err := Identify(t.Context(), u); !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+		})
+	}
+}
