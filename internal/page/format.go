@@ -80,12 +80,22 @@ func Decimals(quantity string, v float64) int {
 	return 1
 }
 
+// maxUnit bounds a foreign unit, which stands unbroken beside its number.
+const maxUnit = 12
+
 // Unit writes a unit for people; a number without one ("1") has none.
 func Unit(u telemetry.Unit) string {
 	if u == telemetry.One {
 		return ""
 	}
-	return Plain(string(u))
+	return shorten(Plain(string(u)), maxUnit)
+}
+
+func shorten(s string, most int) string {
+	if utf8.RuneCountInString(s) > most {
+		return string([]rune(s)[:most-1]) + "…"
+	}
+	return s
 }
 
 var months = map[Lang][]string{
@@ -160,8 +170,5 @@ func Plain(s string) string {
 		}
 		return r
 	}, s)
-	if utf8.RuneCountInString(clean) > maxPlain {
-		clean = string([]rune(clean)[:maxPlain-1]) + "…"
-	}
-	return clean
+	return shorten(clean, maxPlain)
 }
