@@ -1,0 +1,608 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"golang.org/x/sys/unix"
+
+	"github.com/pantau-id/pantau/firmware-sim/chip"
+	"github.com/pantau-id/pantau/gateway/status"
+	"github.com/pantau-id/pantau/internal/sparkplug"
+	"github.com/pantau-id/pantau/internal/telemetry"
+)
+
+// limit is how long a test waits for what must come.
+const limit = 30 * time.Second
+
+// eventually looks until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(limit)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("never came: %s", what)
+		}
+	}
+}
+
+// mosquitto starts a real broker and returns its address.
+func mosquitto(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("mosquitto")
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
+			t.Fatal("mosquitto is needed: apt-get install mosquitto")
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().(*net.TCPAddr)
+	l.Close()
+	config := filepath.Join(t.TempDir(), "mosquitto.conf")
+	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n", address.Port)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "-c", config)
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	running, drained := make(chan bool, 1), make(chan struct{})
+	go func() {
+		defer close(drained)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if strings.HasSuffix(s.Text(), " running") {
+				running <- true
+			}
+		}
+		running <- false
+	}()
+	t.Cleanup(func() { cmd.Process.Kill(); <-drained; cmd.Wait() })
+	if !<-running {
+		t.Fatal("mosquitto did not start")
+	}
+	return address.String()
+}
+
+// host is a Sparkplug host that keeps the newest reading of each quantity.
+type host struct {
+	mu     sync.Mutex
+	birth  *sparkplug.Birth
+	latest map[string]telemetry.Reading // by "device/quantity"
+	epochs map[telemetry.Epoch]bool
+}
+
+func newHost(t *testing.T, address string) *host {
+	t.Helper()
+	h := &host{latest: map[string]telemetry.Reading{}, epochs: map[telemetry.Epoch]bool{}}
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID("host").SetAutoReconnect(false))
+	if token := client.Connect(); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	t.Cleanup(func() { client.Disconnect(100) })
+	if token := client.Subscribe("spBv1.0/#", 1, func(_ mqtt.Client, m mqtt.Message) { h.take(t, m.Topic(), m.Payload()) }); token.Wait() && token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	return h
+}
+
+func (h *host) take(t *testing.T, name string, body []byte) {
+	topic, err := sparkplug.ParseTopic(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var p sparkplug.Payload
+	if err := sparkplug.Decode(body, &p); err != nil {
+		t.Error(err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch topic.Type {
+	case sparkplug.NBIRTH:
+		if h.birth, err = sparkplug.ParseBirth(&p, ""); err != nil {
+			t.Error(err)
+		}
+	case sparkplug.NDATA:
+		var d sparkplug.Data
+		if err := d.Resolve(&p, h.birth, 0); err != nil {
+			t.Error(err)
+			return
+		}
+		h.epochs[d.Run.Epoch] = true
+		for _, r := range d.Records {
+			for _, rd := range r.Readings {
+				h.latest[r.Device+"/"+rd.Quantity] = rd
+			}
+		}
+	}
+}
+
+func (h *host) get(name string) (telemetry.Reading, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.latest[name]
+	return r, ok
+}
+
+// near reports whether the newest reading is a value about v.
+func (h *host) near(name string, v float64) bool {
+	r, ok := h.get(name)
+	return ok && r.Gap == "" && math.Abs(r.Value.Number-v) < 0.02*v+0.1
+}
+
+// site is a bus of simulated chips on a unix socket.
+type site struct {
+	socket string
+	sps30  *chip.SPS30
+	bme280 *chip.BME280
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	// Unix socket paths are short; t.TempDir's may not be.
+	dir, err := os.MkdirTemp("", "chips")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	climate := func(time.Time) chip.Climate {
+		return chip.Climate{CO2: 612, Temperature: 29.5, Humidity: 71, Pressure: 1008.2}
+	}
+	s := &site{socket: filepath.Join(dir, "i2c-1.sock")}
+	s.sps30 = chip.NewSPS30(func(now time.Time) chip.Particles { // it moves a little, as dust does
+		return chip.Particles{PM1: 20, PM2_5: 34 + float64(now.UnixMilli()%100)/1000, PM4: 38, PM10: 41, Size: 0.6}
+	}, time.Now)
+	s.bme280 = chip.NewBME280(climate, time.Now)
+	bus := chip.NewBus()
+	bus.Attach(chip.SPS30Address, s.sps30)
+	bus.Attach(chip.BME280Address, s.bme280)
+	l, err := net.Listen("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- chip.ServeI2C(ctx, l, bus) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func quiet(t *testing.T) Options {
+	t.Helper()
+	o := Defaults()
+	o.Gateway.Data, o.Gateway.Time = t.TempDir(), "assume-ntp"
+	o.Status.Listen = "127.0.0.1:0"
+	o.Spool.Sync, o.Spool.FreeFloor = Duration(20*time.Millisecond), 0
+	o.Logger = slog.New(slog.DiscardHandler)
+	return o
+}
+
+// start runs a gateway; the function it returns stops it.
+func start(t *testing.T, o Options) (*Gateway, func()) {
+	t.Helper()
+	g, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop := func() {
+		once.Do(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), limit)
+			defer cancel()
+			if err := g.Stop(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return g, stop
+}
+
+func fetch(t *testing.T, g *Gateway, path string) (int, string) {
+	t.Helper()
+	r, err := http.Get("http://" + g.Address().String() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+func steps(g *Gateway) string {
+	var keys []string
+	for _, s := range g.Snapshot().Steps {
+		keys = append(keys, s.Key)
+	}
+	return strings.Join(keys, " ")
+}
+
+func TestFromAChipsRegisterToTheServer(t *testing.T) {
+	address, chips := mosquitto(t), newSite(t)
+	h := newHost(t, address)
+	before := runtime.NumGoroutine()
+	o := quiet(t)
+	password := filepath.Join(o.Gateway.Data, "password")
+	if err := os.WriteFile(password, []byte("rahasia\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Gateway.Name = "3374/balaikota"
+	o.Uplink.Server, o.Uplink.Username, o.Uplink.Password = "mqtt://"+address, "3374/balaikota", password
+	second := Duration(time.Second)
+	o.Sensors = []SensorOptions{
+		{Part: "sps30", Name: "debu", Bus: chips.socket, Interval: second, Report: second},
+		{Part: "bme280", Name: "cuaca", Bus: chips.socket, Address: chip.BME280Address, Interval: second / 2, Report: second},
+	}
+	g, stop := start(t, o)
+
+	eventually(t, "dust, weather and health at the server", func() bool {
+		_, health := h.get("gateway/uptime")
+		return health && h.near("debu/pm2_5", 34) && h.near("cuaca/temperature", 29.5) && h.near("cuaca/pressure", 1008.2)
+	})
+	if r, _ := h.get("debu/pm2_5"); r.Flag != telemetry.FlagWarmUp {
+		t.Errorf("dust in the first 30 s: %+v", r)
+	}
+	h.mu.Lock()
+	if !h.birth.Simulated || h.birth.Wire != 1 {
+		t.Errorf("birth: %+v", h.birth)
+	}
+	for _, d := range h.birth.Definitions {
+		if d.Device == "debu" && (d.Unit != telemetry.MicrogramPerCubicMetre && d.Unit != telemetry.Micrometre || d.Interval != time.Second) {
+			t.Errorf("definition: %+v", d)
+		}
+	}
+	h.mu.Unlock()
+
+	eventually(t, "a page that has nothing to ask for", func() bool { return g.Snapshot().Uplink.Connected && steps(g) == "" })
+	if code, body := fetch(t, g, "/"); code != http.StatusOK || !strings.Contains(body, "Gateway ini bekerja") || !strings.Contains(body, "simulasi") || !strings.Contains(body, "3374/balaikota") {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body := fetch(t, g, "/healthz"); code != http.StatusOK || !strings.Contains(body, `"ok"`) {
+		t.Errorf("%d %s", code, body)
+	}
+
+	// One sensor falls silent: a gap with its reason, and the other goes on.
+	if err := chips.bme280.Fail(chip.Silent); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a gap", func() bool { r, _ := h.get("cuaca/temperature"); return r.Gap == telemetry.GapNoAnswer })
+	count := g.Snapshot().Sensors[0].Samples
+	eventually(t, "the other sensor's next sample", func() bool {
+		s := g.Snapshot().Sensors[0]
+		return s.Samples > count+1 && s.Gap == telemetry.GapNone
+	})
+	if got := steps(g); got != "sensor" {
+		t.Errorf("steps: %q", got)
+	}
+	if _, body := fetch(t, g, "/en/"); !strings.Contains(body, "Sensor cuaca gives no data") {
+		t.Error("the page does not name the silent sensor")
+	}
+	// It comes back without a restart.
+	if err := chips.bme280.Fail(chip.None); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the sensor's return", func() bool { return h.near("cuaca/temperature", 29.5) && steps(g) == "" })
+
+	stop()
+	if len(h.epochs) != 1 {
+		t.Errorf("%d epochs of one run", len(h.epochs))
+	}
+	http.DefaultClient.CloseIdleConnections()
+	eventually(t, "the end of every goroutine", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func TestWithoutAnythingItStartsAndSaysWhatIsMissing(t *testing.T) {
+	o := quiet(t)
+	o.Gateway.Time = "auto"
+	o.Synced = func() bool { return false }
+	g, _ := start(t, o)
+	eventually(t, "the first scan", func() bool { return strings.Contains(steps(g), "nosensor") })
+	if got := steps(g); got != "nosensor claim clock" {
+		t.Errorf("steps: %q", got)
+	}
+	_, body := fetch(t, g, "/")
+	for _, want := range []string{"belum terdaftar", "pantau-gateway claim CODE", "Tidak ada sensor", "Waktu belum diketahui"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	var h status.Health
+	code, text := fetch(t, g, "/healthz")
+	if err := json.Unmarshal([]byte(text), &h); err != nil || code != http.StatusOK || h.Status != "degraded" || len(h.Problems) != 3 {
+		t.Errorf("%d %s", code, text)
+	}
+	// It samples itself nevertheless, and keeps that.
+	eventually(t, "its own health in the spool", func() bool { return g.Snapshot().Spool.Records > 0 })
+}
+
+func TestAClaimIsNoticedWithoutARestart(t *testing.T) {
+	a := newAuthority(t, time.Now().Add(-time.Hour), x509.ExtKeyUsageServerAuth)
+	o := quiet(t)
+	g, _ := start(t, o)
+	eventually(t, "the question for a claim", func() bool { return strings.Contains(steps(g), "claim") })
+	claim := claimOptions(t, a)
+	claim.Data = o.Gateway.Data
+	if _, err := Claim(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new name", func() bool {
+		s := g.Snapshot()
+		return s.Name == "3374/balaikota" && !strings.Contains(steps(g), "claim") && !s.Uplink.Certificate.IsZero()
+	})
+}
+
+func TestACardThatTakesNothingIsShownAndTriedAgain(t *testing.T) {
+	o := quiet(t)
+	o.Gateway.Data = filepath.Join(o.Gateway.Data, "blocked")
+	if err := os.WriteFile(o.Gateway.Data, nil, 0o600); err != nil { // a file where the folder should be
+		t.Fatal(err)
+	}
+	g, _ := start(t, o)
+	if got := steps(g); !strings.HasPrefix(got, "disk") {
+		t.Errorf("steps: %q", got)
+	}
+	if code, body := fetch(t, g, "/"); code != http.StatusOK || !strings.Contains(body, "Kartu penyimpanan bermasalah") {
+		t.Errorf("%d %s", code, body)
+	}
+	if err := os.Remove(o.Gateway.Data); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "sampling", func() bool { return g.Snapshot().Spool.Records > 0 && !strings.Contains(steps(g), "disk") })
+}
+
+func TestABrokenSettingsFileDoesNotStopAGatewayThatRanBefore(t *testing.T) {
+	dir := t.TempDir()
+	file, data := filepath.Join(dir, "gateway.toml"), filepath.Join(dir, "data")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func() (Options, error) {
+		o, err := LoadKept(file, data)
+		o.Status.Listen, o.Logger = "127.0.0.1:0", slog.New(slog.DiscardHandler)
+		return o, err
+	}
+	for _, broken := range []string{"[gatway]\nname = \"3374/x\"\n", "[gateway]\nname = \"x\"\n"} {
+		write(broken)
+		if _, err := load(); err == nil || !strings.Contains(err.Error(), "gat") {
+			t.Errorf("the first start with a broken file: %v", err)
+		}
+	}
+	write("[gateway]\nname = \"3374/x\"\n[[sensor]]\npart = \"sps30\"\nbus = \"chips.sock\"\n")
+	o, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stop := start(t, o)
+	stop()
+	for _, broken := range []string{"[gatway]\nname = \"3374/x\"\n", "[gateway]\nname = \"x\"\n"} {
+		write(broken)
+		o, err := load()
+		if err != nil || o.Gateway.Name != "3374/x" || len(o.Sensors) != 1 || o.Sensors[0].Bus != filepath.Join(dir, "chips.sock") {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		g, stop := start(t, o)
+		if got := steps(g); !strings.HasPrefix(got, "settings") {
+			t.Errorf("steps: %q", got)
+		}
+		stop()
+	}
+}
+
+func TestTwoGatewaysNeverShareADataFolder(t *testing.T) {
+	o := quiet(t)
+	start(t, o)
+	g, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start(t.Context()); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMetricsHaveHelpTexts(t *testing.T) {
+	o := quiet(t)
+	o.Gateway.Name, o.Uplink.Server, o.Uplink.Username = "3374/x", "mqtt://127.0.0.1:1", "x"
+	o.Uplink.Password = filepath.Join(o.Gateway.Data, "password")
+	if err := os.WriteFile(o.Uplink.Password, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g, _ := start(t, o)
+	eventually(t, "the uplink's metrics", func() bool { _, body := fetch(t, g, "/metrics"); return strings.Contains(body, "_uplink_") })
+	_, body := fetch(t, g, "/metrics")
+	families, helped := map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(body) {
+		if name, ok := strings.CutPrefix(line, "# HELP "); ok {
+			helped[strings.Fields(name)[0]] = true
+		} else if strings.HasPrefix(line, "pantau_") {
+			families[line[:strings.IndexAny(line, "{ ")]] = true
+		}
+	}
+	if len(families) < 15 {
+		t.Fatalf("%d families", len(families))
+	}
+	for f := range families {
+		if !helped[f] {
+			t.Errorf("%s has no help text", f)
+		}
+	}
+	for f := range help {
+		if !families[f] {
+			t.Errorf("help names %s, which nothing counts", f)
+		}
+	}
+}
+
+func TestThePageAsksForALoginBeyondLoopback(t *testing.T) {
+	a := newAuthority(t, time.Now().Add(-time.Hour), x509.ExtKeyUsageServerAuth)
+	o := quiet(t)
+	key, keyText, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := certificate(t, "status", x509.ExtKeyUsageServerAuth, key.Public(), a, 100*time.Hour)
+	o.Status.Listen = "0.0.0.0:0"
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "status.listen") {
+		t.Errorf("open to everybody: %v", err)
+	}
+	o.Status.Username = "teknisi"
+	for field, content := range map[*string][]byte{
+		&o.Status.Password: []byte("rahasia sekali\n"), &o.Status.Key: keyText,
+		&o.Status.Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf}),
+	} {
+		f, err := os.CreateTemp(o.Gateway.Data, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*field = f.Name()
+		if _, err := f.Write(content); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	g, _ := start(t, o)
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	ask := func(user, password string) int {
+		r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/", g.Address().(*net.TCPAddr).Port), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user != "" {
+			r.SetBasicAuth(user, password)
+		}
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	if got := [3]int{ask("", ""), ask("teknisi", "salah"), ask("teknisi", "rahasia sekali")}; got != [3]int{401, 401, 200} {
+		t.Errorf("nobody, wrong, right: %v", got)
+	}
+}
+
+func TestSystemdIsTold(t *testing.T) {
+	dir, err := os.MkdirTemp("", "notify")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	t.Setenv("WATCHDOG_USEC", "100000")
+	t.Setenv("WATCHDOG_PID", "")
+	_, stop := start(t, quiet(t))
+	got := map[string]int{}
+	receive := func() {
+		b := make([]byte, 100)
+		if err := socket.SetReadDeadline(time.Now().Add(limit)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := socket.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[string(b[:n])]++
+	}
+	for got["READY=1"] < 1 || got["WATCHDOG=1"] < 3 {
+		receive()
+	}
+	stop()
+	for got["STOPPING=1"] < 1 {
+		receive()
+	}
+}
+
+func TestHealthTellsWhatThisMachineTells(t *testing.T) {
+	sys := t.TempDir()
+	write := func(name, content string) {
+		file := filepath.Join(sys, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uptime := func() time.Duration { return 90 * time.Second }
+	read := func() map[string]telemetry.Reading {
+		h := newHealth(sys, sys, uptime, func() uint64 { return 7 }, func() telemetry.TimeQuality { return telemetry.TimeNTP })
+		readings, err := h.Sense(t.Context())
+		if err != nil || len(readings) != len(h.Quantities()) {
+			t.Fatalf("%v, %v", readings, err)
+		}
+		out := map[string]telemetry.Reading{}
+		for _, r := range readings {
+			out[r.Quantity] = r
+		}
+		return out
+	}
+	got := read()
+	if len(got) != 4 || got["spool_depth"].Value.Number != 7 || got["clock_quality"].Value.Number != 3 || got["uptime"].Value.Number != 90 || got["disk_free"].Value.Number <= 0 {
+		t.Errorf("a plain machine: %+v", got)
+	}
+	write("class/thermal/thermal_zone0/temp", "48312\n")
+	write("devices/platform/soc/soc:firmware/get_throttled", "50005\n")
+	if got := read(); got["cpu_temperature"].Value.Number != 48.312 || got["under_voltage"].Value.Number != 1 {
+		t.Errorf("a Pi: %+v", got)
+	}
+	write("class/hwmon/hwmon1/name", "rpi_volt\n")
+	write("class/hwmon/hwmon1/in0_lcrit_alarm", "0\n")
+	write("class/thermal/thermal_zone0/temp", "nonsense")
+	if got := read(); got["under_voltage"].Value.Number != 0 || got["cpu_temperature"].Gap != telemetry.GapNoAnswer {
+		t.Errorf("a Pi with hwmon and a broken probe: %+v", got)
+	}
+}
