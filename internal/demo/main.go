@@ -89,7 +89,6 @@ name = "bak"
 bus = "BUS/ttyAIR"
 interval = "5s"
 report = "5s"
-[sensor.options]
 empty_mm = 1200
 full_mm = 200
 `},
@@ -107,6 +106,7 @@ part = "sdm120"
 name = "pasar"
 bus = "BUS/ttyRTU"
 address = 2
+baud = 9600
 interval = "5s"
 report = "5s"
 `},
@@ -293,7 +293,7 @@ func (d *demo) startFleet(ctx context.Context) error {
 		}
 	}
 	return d.start(ctx, "fleet", "firmware-sim", "fleet", "--server", "mqtts://"+d.ready.Addresses["mqtt"],
-		"--ca", d.path("server", "ca", "ca.pem"), "--credentials", credentials, "--interval", "10s")
+		"--ca", d.path("server", "ca.pem"), "--credentials", credentials, "--interval", "10s")
 }
 
 func (d *demo) tell() {

@@ -40,9 +40,12 @@ func (r *Registry) NewClaim(ctx context.Context, g Gateway) (secret []byte, expi
 	if err := r.check(&g); err != nil {
 		return nil, time.Time{}, fmt.Errorf("make a claim for %s: %w", g.Node, err)
 	}
-	secret = make([]byte, 24)
-	if _, err := rand.Read(secret); err != nil {
-		return nil, time.Time{}, fmt.Errorf("make a claim for %s: %w", g.Node, err)
+	// A secret whose base64url form begins with '-' would be taken for a flag
+	// where a technician pastes it.
+	for secret = make([]byte, 24); secret[0] == 0 || secret[0]>>2 == 62; {
+		if _, err := rand.Read(secret); err != nil {
+			return nil, time.Time{}, fmt.Errorf("make a claim for %s: %w", g.Node, err)
+		}
 	}
 	now := r.o.Now().UTC()
 	expires = now.Add(ClaimLife)

@@ -175,7 +175,14 @@ func (s *Server) openRegistry(ctx context.Context) error {
 	s.authority, err = enrol.Open(enrol.Options{
 		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, Registry: s.registry, Logger: s.log.With("room", "enrol"),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	// For makers' own devices: what they need to trust this server. No secret.
+	if err := os.WriteFile(filepath.Join(s.o.Data, "ca.pem"), s.authority.CA(), 0o644); err != nil {
+		return fmt.Errorf("write the authority's certificate: %w", err)
+	}
+	return nil
 }
 
 // revoked ends what a revoked gateway still has.
