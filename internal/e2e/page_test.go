@@ -106,6 +106,7 @@ func TestFromChipToPageAndAlert(t *testing.T) {
 	p.Click("#peringatan button[type=submit]")
 	p.WaitText("#peringatan", "admin")
 	p.Screenshot("chain-acknowledged")
+	p.Beside(browsertest.Desktop, base+"/dinas/jaringan").Screenshot("chain-desktop")
 	s.fault(t, "smoke", "1s") // it ends
 	await(t, "the alert's end on the page", time.Minute, func() bool { return !strings.Contains(p.Text("#peringatan"), "PM2,5") })
 	p.Screenshot("chain-cleared")
