@@ -47,7 +47,7 @@ var fences = map[string][]string{
 	"github.com/wneessen/go-mail":              {"ingest/notify"},
 	"google.golang.org/protobuf/encoding":      {"internal/sparkplug"},
 	"github.com/spf13/cobra":                   {"cmd"},
-	"github.com/pelletier/go-toml":             {"gateway", "internal/server"},
+	"github.com/pelletier/go-toml":             {"internal/settings", "gateway", "cmd"},
 }
 
 // forbidden imports, with the reason.
