@@ -49,6 +49,7 @@ type player struct {
 	conn     net.Conn  // nil = no session
 	bdSeq    uint64
 	seq      uint8
+	turn     int      // of live messages and backlog
 	free     []uint16 // packet ids
 	flight   []owned  // by packet id
 	lastSent time.Time
@@ -224,24 +225,32 @@ func (p *player) pump() {
 	p.write(s.out)
 }
 
-// backlogShare is how much of the window the backlog may take while there are
-// live messages: one in so many.
+// backlogShare is how much of the link the backlog gets while there are live
+// messages: one in so many.
 const backlogShare = 4
 
-// pick chooses the next message: live ones first, of the older epoch first; the
-// backlog takes what is left, and always its share.
-func (p *player) pick(cutoff int64) (*message, *queue, bool) {
-	inFlight := p.f.o.Window - len(p.free)
-	if p.f.count.messages.Load()%backlogShare != 0 || inFlight == 0 {
-		for _, q := range p.queues {
-			if m, _ := q.pick(cutoff, false); m != nil {
-				return m, q, false
-			}
-		}
-	}
+// pick chooses the next message, of the oldest epoch first: a live one, or one
+// of the backlog when it is its turn or when nothing is live.
+func (p *player) pick(cutoff int64) (m *message, q *queue, backlog bool) {
 	for _, q := range p.queues {
-		if m, backlog := q.pick(cutoff, true); m != nil {
-			return m, q, backlog
+		q.age(cutoff)
+	}
+	p.turn++
+	lanes := [2]bool{false, true}
+	if p.turn%backlogShare == 0 {
+		lanes = [2]bool{true, false}
+	}
+	for _, backlog := range lanes {
+		for _, q := range p.queues {
+			m := (*message)(nil)
+			if backlog {
+				m = q.nextBacklog()
+			} else {
+				m = q.nextLive()
+			}
+			if m != nil {
+				return m, q, backlog
+			}
 		}
 	}
 	return nil, nil, false

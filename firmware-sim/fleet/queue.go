@@ -51,34 +51,37 @@ func (q *queue) floor() uint64 {
 // empty reports whether all is acknowledged.
 func (q *queue) empty() bool { return q.head == len(q.messages) }
 
-// pick returns the next message that may go out: a live one (sampled at cutoff
-// or later) first, or, if room for the backlog is left, the oldest other. nil if
-// there is none.
-func (q *queue) pick(cutoff int64, backlogToo bool) (m *message, backlog bool) {
+// age moves the edge: what was sampled before cutoff is backlog from now on.
+func (q *queue) age(cutoff int64) {
 	for q.edge = max(q.edge, q.head); q.edge < len(q.messages) && q.messages[q.edge].boottime < cutoff; q.edge++ {
 	}
-	for q.live = max(q.live, q.edge); q.live < len(q.messages); q.live++ {
-		m := q.messages[q.live]
+}
+
+// nextLive returns the oldest live message that may go out, nil if there is none.
+func (q *queue) nextLive() *message {
+	q.live = max(q.live, q.edge)
+	return q.unsent(&q.live, len(q.messages))
+}
+
+// nextBacklog returns the oldest other message that may go out.
+func (q *queue) nextBacklog() *message {
+	q.backlog = max(q.backlog, q.head)
+	return q.unsent(&q.backlog, q.edge)
+}
+
+// unsent moves *at to the first unsent message before end. Numbers go out in
+// order, so one that is not ready holds up those behind it.
+func (q *queue) unsent(at *int, end int) *message {
+	for ; *at < end; *at++ {
+		m := q.messages[*at]
 		if !m.ready() {
-			break // numbers go out in order
+			return nil
 		}
 		if !m.sent {
-			return m, false
+			return m
 		}
 	}
-	if !backlogToo {
-		return nil, false
-	}
-	for q.backlog = max(q.backlog, q.head); q.backlog < q.edge; q.backlog++ {
-		m := q.messages[q.backlog]
-		if !m.ready() {
-			break
-		}
-		if !m.sent {
-			return m, true
-		}
-	}
-	return nil, false
+	return nil
 }
 
 func (m *message) ready() bool { return m.ms != 0 && m.kept }
