@@ -118,7 +118,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("write InfluxDB's configuration: %w", err)
 	}
 	s := &Server{config: c, done: make(chan struct{})}
-	s.cmd = exec.Command(c.Binary, "run", "-config", file)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), c.Binary, "run", "-config", file) // it outlives Start
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	log, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -165,15 +165,8 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // await returns when influxd answers: it listens a moment before it does.
 func (s *Server) await(ctx context.Context) error {
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/ping", nil)
-		if err != nil {
-			return fmt.Errorf("ask influxd: %w", err)
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusNoContent {
-				return nil
-			}
+		if s.answers(ctx) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -181,6 +174,19 @@ func (s *Server) await(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/ping", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusNoContent
 }
 
 // Restart starts a stopped server again, with the same folder and address.
