@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Delta is what changed in a reader's state since its last checkpoint: rows of
@@ -130,7 +131,7 @@ func open(path string) (f *File, err error) {
 	}()
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, FreelistType: bbolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open checkpoint %s: another process holds it: %w", path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
@@ -155,8 +156,11 @@ func (f *File) Load(fn func(table string, key, value []byte) error) error {
 	return f.db.View(func(tx *bbolt.Tx) error {
 		if meta := tx.Bucket(metaBucket); meta != nil {
 			v, err := unseal(seqKey, meta.Get(seqKey))
-			if err != nil || len(v) != 8 {
-				return fmt.Errorf("%w: %s: its place in the journal: %v", ErrDamaged, f.path, err)
+			if err == nil && len(v) != 8 {
+				err = fmt.Errorf("%d bytes", len(v))
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %s: its place in the journal: %w", ErrDamaged, f.path, err)
 			}
 			f.seq.Store(binary.BigEndian.Uint64(v))
 		}
