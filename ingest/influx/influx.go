@@ -127,7 +127,8 @@ func New(o Options) (*Client, error) {
 	c := &Client{o: o, writes: map[Bucket]api.WriteAPIBlocking{}, baseURL: strings.TrimSuffix(o.URL, "/")}
 	c.trans = &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSClientConfig: o.TLS, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
+		DisableCompression: true, // it costs the database more than the wire
+		TLSClientConfig:    o.TLS, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
 	}
 	options := func() *influxdb2.Options {
 		return influxdb2.DefaultOptions().SetHTTPClient(&http.Client{Transport: c.trans}).SetPrecision(time.Nanosecond).SetApplicationName("pantau")
@@ -225,7 +226,7 @@ func (c *Client) Prepare(ctx context.Context) (Info, error) {
 	if err != nil {
 		return info, &UnavailableError{Err: fmt.Errorf("ask InfluxDB for its version: %w", err)}
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	info.Version = resp.Header.Get("X-Influxdb-Version")
 	number, known := parseVersion(info.Version)
 	info.Major = 1
@@ -278,7 +279,7 @@ func (c *Client) isOpen(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
 }
 

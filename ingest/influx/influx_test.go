@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,10 +32,40 @@ func open(t *testing.T, o Options) *Client {
 	return c
 }
 
+// influxd needs seconds to start: tests that do it no harm share one, each with
+// a database of its own.
+var shared = sync.OnceValues(func() (*influxtest.Server, error) {
+	dir, err := os.MkdirTemp("", "pantau-influx-*")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := influxtest.Start(ctx, influxtest.Config{Dir: filepath.Join(dir, "influxdb")})
+	endShared = func() {
+		if s != nil {
+			s.Kill()
+		}
+		os.RemoveAll(dir)
+	}
+	return s, err
+})
+
+var endShared = func() {}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	endShared()
+	os.Exit(code)
+}
+
 func prepared(t *testing.T) (*influxtest.Server, *Client) {
 	t.Helper()
-	s := influxtest.New(t)
-	c := open(t, Options{URL: s.URL})
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, Options{URL: s.URL, Prefix: t.Name()})
 	for range 2 { // the second finds all there
 		info, err := c.Prepare(t.Context())
 		if err != nil {
@@ -167,11 +199,13 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	if err := other.Points(t.Context(), Span{}, func(*Point) error { return nil }); !errors.Is(err, ErrQuery) {
 		t.Errorf("query without database: %v", err)
 	}
-	s.Kill()
-	if err := c.Write(t.Context(), Raw, []byte("air x=1 1\n")); !errors.As(err, &away) || away.Status != 0 {
+	gone := httptest.NewServer(nil)
+	dead := open(t, Options{URL: gone.URL})
+	gone.Close()
+	if err := dead.Write(t.Context(), Raw, []byte("air x=1 1\n")); !errors.As(err, &away) || away.Status != 0 {
 		t.Errorf("dead: %v", err)
 	}
-	if err := c.Points(t.Context(), Span{}, func(*Point) error { return nil }); !errors.As(err, &away) {
+	if err := dead.Points(t.Context(), Span{}, func(*Point) error { return nil }); !errors.As(err, &away) {
 		t.Errorf("dead: %v", err)
 	}
 }
@@ -259,19 +293,18 @@ func TestOptionsNameTheField(t *testing.T) {
 }
 
 func TestASlowDatabaseIsUnavailable(t *testing.T) {
-	s := influxtest.New(t)
-	c := open(t, Options{URL: s.URL, Timeout: 200 * time.Millisecond})
-	if _, err := c.Prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s, _ := prepared(t)
+	c := open(t, Options{URL: s.URL, Prefix: t.Name(), Timeout: 200 * time.Millisecond})
 	if err := s.Pause(); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if err := s.Resume(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var away *UnavailableError
-	if err := c.Write(context.Background(), Raw, []byte("air x=1 1\n")); !errors.As(err, &away) || away.Status != 0 {
+	if err := c.Write(t.Context(), Raw, []byte("air x=1 1\n")); !errors.As(err, &away) || away.Status != 0 {
 		t.Errorf("paused: %v", err)
-	}
-	if err := s.Resume(); err != nil {
-		t.Fatal(err)
 	}
 }

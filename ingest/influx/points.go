@@ -30,7 +30,7 @@ type Span struct {
 	Newest     int       // only so many, newest first
 }
 
-// Points reads raw points in the order of time (of each kind and bucket; newest
+// Points reads raw points, kind after kind, each in the order of time (newest
 // first with Newest). The point handed to fn, and its readings, are reused.
 func (c *Client) Points(ctx context.Context, s Span, fn func(*Point) error) error {
 	fields := "*"
@@ -54,20 +54,27 @@ func (c *Client) Points(ctx context.Context, s Span, fn func(*Point) error) erro
 	})
 }
 
-// statement writes the query for what s names.
+// statement writes the query for what s names: one SELECT a kind, since the rows
+// of several kinds in one would each carry the empty columns of all.
 func (s *Span) statement(fields string) string {
 	kinds := s.Kinds
 	if len(kinds) == 0 {
 		kinds = telemetry.Kinds()
 	}
+	where := s.where()
 	var q strings.Builder
-	q.WriteString("SELECT " + fields + " FROM ")
 	for i, k := range kinds {
 		if i > 0 {
-			q.WriteByte(',')
+			q.WriteByte(';')
 		}
-		q.WriteString(quoteName(string(k)))
+		q.WriteString("SELECT " + fields + " FROM " + quoteName(string(k)) + where)
 	}
+	return q.String()
+}
+
+// where writes the conditions and the order.
+func (s *Span) where() string {
+	var q strings.Builder
 	var where []string
 	add := func(tag, value string) {
 		if value != "" {
