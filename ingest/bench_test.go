@@ -2,9 +2,11 @@ package ingest
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/pantau-id/pantau/ingest/influx"
 	"github.com/pantau-id/pantau/internal/envelope"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -107,4 +109,55 @@ func BenchmarkAppendNumber(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		buf = appendNumber(buf[:0], values[i%len(values)])
 	}
+}
+
+// BenchmarkToInfluxDB is the way from the journal's entries to a real InfluxDB
+// with checkpoints and hours, InfluxDB's own work on the same machine included.
+func BenchmarkToInfluxDB(b *testing.B) {
+	const entries = 3000
+	all := load(200, entries, 1, false)
+	for b.Loop() {
+		b.StopTimer()
+		s := newStage(b, nil)
+		s.stored(s.put(all[0]))
+		var before, after syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		var last uint64
+		for _, e := range all[1:] {
+			last = s.put(e)
+		}
+		s.stored(last)
+		b.StopTimer()
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+			b.Fatal(err)
+		}
+		cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()).Seconds()
+		b.ReportMetric(cpu/(entries*640)*1e6, "cpu-s/million")
+		s.stop()
+		b.StartTimer()
+	}
+	b.ReportMetric(entries*640*float64(b.N)/b.Elapsed().Seconds(), "readings/s")
+}
+
+// BenchmarkPoints reads a gateway's raw hour back.
+func BenchmarkPoints(b *testing.B) {
+	s := newStage(b, nil)
+	var last uint64
+	for _, e := range load(2, 300, 1, false) {
+		last = s.put(e)
+	}
+	s.stored(last)
+	n := 0
+	for b.Loop() {
+		if err := s.db.Points(b.Context(), influx.Span{Kinds: []telemetry.Kind{telemetry.KindAir}}, func(p *influx.Point) error {
+			n += len(p.Readings)
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/reading")
 }

@@ -83,10 +83,10 @@ func newBirth(key BirthKey, raw []byte, received int64) (*Birth, error) {
 	return b, nil
 }
 
-// keptSessions is how many ended sessions of a node keep their births after all
-// readers have passed them: the broker cuts the older session of a client that
-// comes back, so anything that follows from before those is not a node's.
-const keptSessions = 8
+// keptSessions is how many sessions of a node keep their births after all readers
+// have passed them: the broker cuts the older session of a client that comes
+// back, so only what it had read just then can still follow.
+const keptSessions = 3
 
 // Births is the one table of what messages mean: birth certificates by (node,
 // session, device, journal position), and the order in which each node's epochs
@@ -272,9 +272,24 @@ func (t *Births) rank(nb *nodeBirths, n telemetry.Node, e telemetry.Epoch) uint6
 		r = nb.next
 		nb.next++
 		nb.epochs[e] = r
-		t.changed.Put(tableEpochs, binary.BigEndian.AppendUint64(nodeKey(n), uint64(e)), binary.AppendUvarint(nil, r))
+		t.changed.Put(tableEpochs, epochKey(n, e), binary.AppendUvarint(nil, r))
+		if len(nb.epochs) > maxRanks {
+			for old, rank := range nb.epochs {
+				if rank+maxRanks/2 < nb.next {
+					delete(nb.epochs, old)
+					t.changed.Delete(tableEpochs, epochKey(n, old))
+				}
+			}
+		}
 	}
 	return r
+}
+
+// maxRanks bounds the epochs remembered of one node; the older half then goes.
+const maxRanks = 8192
+
+func epochKey(n telemetry.Node, e telemetry.Epoch) []byte {
+	return binary.BigEndian.AppendUint64(nodeKey(n), uint64(e))
 }
 
 // Prune forgets births that no reader can need, when every reader's durable

@@ -180,29 +180,37 @@ type datedInterval struct {
 // Intervals remember at which interval each series was sampled, and since when:
 // so many readings are expected of an hour.
 type Intervals struct {
-	series  map[seriesID][]datedInterval // oldest first
+	nodes   map[telemetry.Node]map[[2]string][]datedInterval // by device and quantity; oldest first
 	changed map[seriesID]bool
 }
 
-// maxIntervals is how many changes of one series are remembered.
-const maxIntervals = 32
+// maxIntervals is how many changes of one series are remembered, maxPaced how
+// many series of one node.
+const (
+	maxIntervals = 32
+	maxPaced     = 4096
+)
 
 // NewIntervals returns none.
 func NewIntervals() *Intervals {
-	return &Intervals{series: map[seriesID][]datedInterval{}, changed: map[seriesID]bool{}}
+	return &Intervals{nodes: map[telemetry.Node]map[[2]string][]datedInterval{}, changed: map[seriesID]bool{}}
 }
 
 // Learn takes what a birth says.
 func (v *Intervals) Learn(b *Birth) {
 	since := b.Received / 1e6
+	node := v.node(b.Node)
 	for i := range b.Series {
 		s := &b.Series[i]
 		interval := s.Interval.Milliseconds()
 		if s.Quantity == "" || interval <= 0 {
 			continue
 		}
-		id := seriesID{b.Node, s.Device, s.Quantity}
-		list := v.series[id]
+		key := [2]string{s.Device, s.Quantity}
+		list := node[key]
+		if list == nil && len(node) >= maxPaced {
+			continue
+		}
 		at, found := slices.BinarySearchFunc(list, since, func(d datedInterval, t int64) int { return cmp.Compare(d.since, t) })
 		if (at > 0 && list[at-1].interval == interval) || (found && list[at].interval == interval) {
 			continue
@@ -215,15 +223,27 @@ func (v *Intervals) Learn(b *Birth) {
 		if len(list) > maxIntervals {
 			list = slices.Delete(list, 0, 1)
 		}
-		v.series[id] = list
-		v.changed[id] = true
+		node[key] = list
+		v.changed[seriesID{b.Node, s.Device, s.Quantity}] = true
 	}
+}
+
+func (v *Intervals) node(n telemetry.Node) map[[2]string][]datedInterval {
+	m := v.nodes[n]
+	if m == nil {
+		m = map[[2]string][]datedInterval{}
+		v.nodes[n] = m
+	}
+	return m
 }
 
 // Interval returns the interval of a series at a time (Unix milliseconds); 0 if
 // no birth named one. Before the first birth its interval counts.
 func (v *Intervals) Interval(n telemetry.Node, device, quantity string, at int64) time.Duration {
-	list := v.series[seriesID{n, device, quantity}]
+	return intervalAt(v.nodes[n][[2]string{device, quantity}], at)
+}
+
+func intervalAt(list []datedInterval, at int64) time.Duration {
 	if len(list) == 0 {
 		return 0
 	}
@@ -236,10 +256,8 @@ func (v *Intervals) Interval(n telemetry.Node, device, quantity string, at int64
 
 // Of lists the series of a node that have an interval, with that at a time.
 func (v *Intervals) Of(n telemetry.Node, at int64, fn func(device, quantity string, interval time.Duration)) {
-	for id := range v.series {
-		if id.node == n {
-			fn(id.device, id.quantity, v.Interval(n, id.device, id.quantity, at))
-		}
+	for key, list := range v.nodes[n] {
+		fn(key[0], key[1], intervalAt(list, at))
 	}
 }
 
@@ -270,7 +288,7 @@ func (v *Intervals) Load(table string, key, value []byte) error {
 	if err := u.done("interval", key); err != nil {
 		return err
 	}
-	v.series[id] = list
+	v.node(id.node)[[2]string{id.device, id.quantity}] = list
 	return nil
 }
 
@@ -278,7 +296,7 @@ func (v *Intervals) Load(table string, key, value []byte) error {
 func (v *Intervals) Checkpoint(d *checkpoint.Delta) {
 	for id := range v.changed {
 		var b []byte
-		for _, e := range v.series[id] {
+		for _, e := range v.nodes[id.node][[2]string{id.device, id.quantity}] {
 			b = binary.AppendVarint(binary.AppendVarint(b, e.since), e.interval)
 		}
 		d.Put(tableIntervals, id.key(), b)

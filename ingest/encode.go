@@ -154,9 +154,10 @@ func knownGap(r telemetry.GapReason) telemetry.GapReason {
 // maxTime is the last millisecond whose points fit InfluxDB's nanoseconds.
 const maxTime = math.MaxInt64/1_000_000 - 1
 
-// maxClocks is how many clock ids of one gateway a point's time has room for:
-// the nanoseconds within a millisecond.
-const maxClocks = 1_000_000
+// maxClocks is how many clock ids one gateway may use up: ten a day for 27
+// years. A point's time has room for a million, the nanoseconds within a
+// millisecond, but each is kept for ever.
+const maxClocks = 100_000
 
 // appendTime writes " <ns>\n": the record's millisecond, and in the rest the
 // clock id's number, so that the same minute under another clock is another

@@ -21,6 +21,9 @@ type HourMark struct {
 // Start returns the hour's first instant.
 func (m HourMark) Start() time.Time { return time.Unix(m.Hour*3600, 0).UTC() }
 
+// end returns the first instant after the hour, in Unix nanoseconds.
+func (m HourMark) end() int64 { return (m.Hour + 1) * int64(time.Hour) }
+
 // Work is one hour to compute, as Next gave it out.
 type Work struct {
 	HourMark
@@ -65,6 +68,7 @@ type hour struct {
 	uncertain  int64 // no computation begun before this may clear the mark
 	empty      int   // times in a row that nothing raw was found
 	busy       bool
+	rests      bool // until the hour's end, or until it is marked anew
 }
 
 // NewHours returns no marks. longest is InfluxDB's longest write time: how long
@@ -84,6 +88,9 @@ func (h *Hours) Mark(m HourMark) {
 	}
 	e.generation = h.generation
 	e.empty = 0
+	if e.rests {
+		e.rests, e.due = false, 0
+	}
 	h.changed[m] = true
 }
 
@@ -133,8 +140,10 @@ func pace(m HourMark, now int64) time.Duration {
 }
 
 // Done says what became of a work. The mark is cleared only if nothing was
-// written since before the raw values were read, and if no earlier write without
-// an answer can still land over this one's rows.
+// written since before the raw values were read, if no earlier write without an
+// answer can still land over this one's rows, and if the hour was over: a
+// gateway that falls silent in the middle of an hour must not leave a row that
+// expects no more than had come by then.
 func (h *Hours) Done(w Work, o Outcome, now int64) {
 	e := h.marks[w.HourMark]
 	if e == nil {
@@ -164,6 +173,8 @@ func (h *Hours) Done(w Work, o Outcome, now int64) {
 		e.due = 0
 	case w.begun < max(e.uncertain, h.landed) && !h.holes.ClearAtOnce:
 		e.due = max(e.uncertain, h.landed)
+	case w.begun < w.end() && w.end()-w.begun < int64(25*time.Hour): // what lies further ahead is a wrong clock's
+		e.rests, e.due = true, w.end()
 	default:
 		delete(h.marks, w.HourMark)
 		h.changed[w.HourMark] = true

@@ -99,6 +99,38 @@ func TestMarksAreClearedOnlyWhenNothingCameSince(t *testing.T) {
 	}
 }
 
+func TestAnHourThatFallsSilentIsComputedOnceMoreWhenItIsOver(t *testing.T) {
+	h := NewHours(longest, noon.Add(-time.Hour).UnixNano(), Holes{})
+	at := func(d time.Duration) int64 { return noon.Add(d).UnixNano() }
+	running := HourMark{Node: gw, Hour: noon.Unix() / 3600}
+	compute := func(now int64) {
+		t.Helper()
+		w, _ := h.Next(now, 10)
+		if len(w) != 1 {
+			t.Fatalf("due at %v: %+v", time.Duration(now-at(0)), w)
+		}
+		h.Done(w[0], Written, now)
+	}
+	h.Mark(running)
+	compute(at(20 * time.Minute))
+	if w, wait := h.Next(at(30*time.Minute), 10); len(w) != 0 || wait != at(time.Hour) {
+		t.Errorf("due: %+v, next after %v, want nothing before the hour's end", w, time.Duration(wait-at(0)))
+	}
+	h.Mark(running) // new values do not wait for the hour's end
+	compute(at(31 * time.Minute))
+	compute(at(time.Hour))
+	if h.Len() != 0 {
+		t.Error("the hour is over and computed, and still marked")
+	}
+
+	ahead := HourMark{Node: gw, Hour: running.Hour + 24*365} // a clock that was wrong
+	h.Mark(ahead)
+	compute(at(time.Hour))
+	if h.Len() != 0 {
+		t.Error("an hour that lies in the future is waited for")
+	}
+}
+
 func TestMarksSurviveARestart(t *testing.T) {
 	h := NewHours(longest, 0, Holes{})
 	for i := range int64(5) {

@@ -127,7 +127,7 @@ func New(o Options) (*Ingest, error) {
 }
 
 func (i *Ingest) open(ctx context.Context) error {
-	file, opened, err := i.openCheckpoint(ctx, "births", i.births.Load)
+	file, opened, err := i.openCheckpoint("births", i.births.Load)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (i *Ingest) open(ctx context.Context) error {
 	i.worker = newWorker(i, i.storing)
 	i.latest = newLatestKeeper(i)
 	for _, r := range append([]Reader{i.latest.reader()}, i.o.Readers...) {
-		run, err := i.newRunning(ctx, r)
+		run, err := i.newRunning(r)
 		if err != nil {
 			return err
 		}

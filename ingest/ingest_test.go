@@ -353,19 +353,37 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
+// logBuffer is a log that is read while it is written.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // P7: a damaged checkpoint is set aside, and all is as it was.
 func TestDamagedCheckpoints(t *testing.T) {
 	for _, name := range []string{"births", "store", "latest"} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, nil)
 			g := newSender(gw, 1, noon, 7, def(1, "air/pm2_5"))
-			s.put(entry(g.nbirth(), g.data(1, 1, false, rec(noon, "air", "pm2_5", 1))))
+			first := s.put(entry(g.nbirth(), g.data(1, 1, false, rec(noon, "air", "pm2_5", 1))))
 			g.clock.Counter = 2
 			s.stored(s.put(entry(g.nbirth(), g.data(2, 1, false, rec(noon, "air", "pm2_5", 2)))))
 			s.until("latest has come that far", func() bool { return s.readers[0].seq.Load() >= s.storing.durable.Load() })
 			s.stop()
 			// The journal no longer holds the clock's first use.
-			if err := s.journal.Purge(t.Context(), 2); err != nil {
+			if err := s.journal.Purge(t.Context(), first); err != nil {
 				t.Fatal(err)
 			}
 			path := filepath.Join(s.dir, name+".db")
@@ -383,22 +401,23 @@ func TestDamagedCheckpoints(t *testing.T) {
 			if err := os.WriteFile(path, whole, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			var log bytes.Buffer
+			var log logBuffer
 			s.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			s.start()
 			if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 1 || !strings.Contains(log.String(), "damaged") {
 				t.Errorf("set aside: %v; log: %s", aside, log.String())
 			}
 			g.clock.Counter = 3
-			s.stored(s.put(entry(g.data(3, 1, false, rec(noon, "air", "pm2_5", 3)))))
+			g.session = 2 // with the server its connections went
+			s.stored(s.put(entry(g.nbirth(telemetry.EpochFloor{Epoch: 7, Lowest: 3}), g.data(3, 1, false, rec(noon, "air", "pm2_5", 3)))))
 			got := s.points(influx.Span{Node: gw, Kinds: []telemetry.Kind{telemetry.KindAir}})
 			if len(got) != 3 {
 				t.Errorf("want each reading once: %+v", got)
 			}
-			if got[1].Time != got[0].Time+1 || got[2].Time != got[0].Time+2 {
+			if len(got) == 3 && (got[1].Time != got[0].Time+1 || got[2].Time != got[0].Time+2) {
 				t.Errorf("the clock ids lost their numbers: %+v", got)
 			}
-			if l := s.Ledger(); name != "store" && l.Stored != 3 || l.Missing > 0 && name != "store" || l.DeadLetters != 0 {
+			if l := s.Ledger(); name != "store" && (l.Stored != 3 || l.Missing != 0) || l.DeadLetters != 0 {
 				t.Errorf("ledger %+v", l)
 			}
 		})

@@ -129,7 +129,7 @@ func (l *Latest) Message(m *Message) {
 	l.version++
 	n := l.node(m.Node)
 	l.changed[n] = true
-	n.Node.version = l.version
+	n.version = l.version
 	if m.Type == sparkplug.NDEATH {
 		l.death(n, m)
 		return
@@ -318,7 +318,7 @@ func (l *Latest) Tick(_ uint64, t envelope.Tick, _ int64) {
 	l.version++
 	for _, n := range l.nodes {
 		if n.Status == Online && n.LastSeen < t.Time-t.Uptime {
-			n.Status, n.Since, n.Node.version = Unknown, t.Time, l.version
+			n.Status, n.Since, n.version = Unknown, t.Time, l.version
 			l.changed[n] = true
 		}
 	}
@@ -348,7 +348,7 @@ type Snapshot struct {
 func (l *Latest) Since(version uint64) Snapshot {
 	s := Snapshot{Version: l.version}
 	for _, n := range l.nodes {
-		if n.Node.version <= version && version != 0 {
+		if n.version <= version && version != 0 {
 			continue // a value changes only with its node
 		}
 		s.Nodes = append(s.Nodes, n.Node)
@@ -389,7 +389,7 @@ func (l *Latest) Load(table string, key, value []byte) error {
 	}
 	n := l.node(s.Node.Node)
 	n.Node = s.Node
-	n.Node.seq, n.Node.version = NoSeq, 1
+	n.seq, n.version = NoSeq, 1
 	for _, v := range s.Values {
 		v.version = 1
 		n.values[[2]string{v.Device, v.Quantity}] = &v

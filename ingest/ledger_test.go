@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/pantau-id/pantau/ingest/checkpoint"
@@ -215,6 +216,41 @@ func TestHostileNumbersHurtNobodyElse(t *testing.T) {
 	}
 	if got := l.Totals(); got.Expected != maxNumber+10 || got.Missing != 0 {
 		t.Errorf("sums: %+v", got)
+	}
+}
+
+// A gateway in a restart loop, or one that makes up epochs, has sums for its
+// oldest ones.
+func TestTooManyEpochsAreFolded(t *testing.T) {
+	l := NewLedger(Holes{})
+	rows := map[string][]byte{}
+	for e := telemetry.Epoch(1); e <= 3*maxEpochs; e++ {
+		l.Mark(gw, e, 1, 2, Stored, false, "")
+		l.Mark(gw, e, 4, 4, Rejected, true, "")
+		if e%500 == 0 {
+			var d checkpoint.Delta
+			l.Checkpoint(&d)
+			keepRows(rows, d)
+		}
+	}
+	var d checkpoint.Delta
+	l.Checkpoint(&d)
+	keepRows(rows, d)
+	if n := len(l.nodes[gw].epochs); n > maxEpochs {
+		t.Errorf("%d epochs are kept", n)
+	}
+	again := NewLedger(Holes{})
+	for k, v := range rows {
+		table, key, _ := strings.Cut(k, "\x00")
+		if err := again.Load(table, []byte(key), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range []*Ledger{l, again} {
+		got := l.Totals()
+		if got.Expected != 12*maxEpochs || got.Stored != 9*maxEpochs || got.Gaps != 3*maxEpochs || got.Missing+got.Lost != 3*maxEpochs || got.Lost == 0 {
+			t.Errorf("sums %+v", got)
+		}
 	}
 }
 

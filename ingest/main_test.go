@@ -24,24 +24,25 @@ var shared = sync.OnceValues(func() (*influxtest.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cleanShared = func() { os.RemoveAll(dir) }
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return influxtest.Start(ctx, influxtest.Config{Dir: filepath.Join(dir, "influxdb")})
+	s, err := influxtest.Start(ctx, influxtest.Config{Dir: filepath.Join(dir, "influxdb")})
+	endShared = func() {
+		if s != nil {
+			s.Kill()
+		}
+		os.RemoveAll(dir)
+	}
+	return s, err
 })
 
-var cleanShared func()
+var endShared = func() {}
 
 var databases atomic.Int64
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if cleanShared != nil {
-		if s, err := shared(); err == nil {
-			s.Kill()
-		}
-		cleanShared()
-	}
+	endShared()
 	os.Exit(code)
 }
 

@@ -99,25 +99,10 @@ func (u *unpack) uint64() uint64 {
 	return v
 }
 
-func (u *unpack) string() string {
-	n := u.uvarint()
-	if n > uint64(len(u.b)) {
-		u.bad, u.b = true, nil
-		return ""
-	}
-	s := string(u.b[:n])
-	u.b = u.b[n:]
-	return s
-}
-
 // done returns an error if the row was short or something is left.
 func (u *unpack) done(what string, key []byte) error {
 	if u.bad || len(u.b) != 0 {
 		return fmt.Errorf("checkpoint row %s %x does not fit", what, key)
 	}
 	return nil
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

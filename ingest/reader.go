@@ -103,7 +103,7 @@ func (p *position) status() ReaderStatus {
 
 // openCheckpoint opens a reader's checkpoint and loads it. loads are called in
 // turn for every row.
-func (i *Ingest) openCheckpoint(ctx context.Context, name string, loads ...func(table string, key, value []byte) error) (*checkpoint.File, checkpoint.Opened, error) {
+func (i *Ingest) openCheckpoint(name string, loads ...func(table string, key, value []byte) error) (*checkpoint.File, checkpoint.Opened, error) {
 	file, opened, err := checkpoint.Open(filepath.Join(i.o.StateDir, name+".db"), i.o.Now())
 	if err != nil {
 		return nil, opened, err
@@ -242,7 +242,7 @@ type running struct {
 	pending checkpoint.Delta
 }
 
-func (i *Ingest) newRunning(ctx context.Context, r Reader) (*running, error) {
+func (i *Ingest) newRunning(r Reader) (*running, error) {
 	if r.Every <= 0 {
 		r.Every = 5 * time.Second
 	}
@@ -251,7 +251,7 @@ func (i *Ingest) newRunning(ctx context.Context, r Reader) (*running, error) {
 	}
 	run := &running{Reader: r, position: newPosition(r.Name), feed: NewFeed(i.births.Births, i.o.Holes), log: i.log.With("reader", r.Name), i: i}
 	var err error
-	if run.file, _, err = i.openCheckpoint(ctx, r.Name, run.feed.Load, r.Core.Load); err != nil {
+	if run.file, _, err = i.openCheckpoint(r.Name, run.feed.Load, r.Core.Load); err != nil {
 		return nil, err
 	}
 	return run, nil

@@ -183,7 +183,7 @@ func (r *rig) restart(h Holes) *rig {
 	n.seq, n.rows = r.seq, maps.Clone(r.rows)
 	for k, v := range r.rows {
 		table, key, _ := strings.Cut(k, "\x00")
-		load := func(string, []byte, []byte) error { return nil }
+		var load func(string, []byte, []byte) error
 		switch table {
 		case tableBirths, tableEpochs:
 			load = n.births.Load

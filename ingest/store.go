@@ -11,10 +11,13 @@ import (
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
-// Limits of what one node may burden the database with.
+// Limits of what may burden the database: devices, and quantities outside the
+// catalogue, of one node over its life, and names of such quantities of all
+// nodes, since each is a field of one measurement.
 const (
-	maxDevices = 256 // devices of one node, over its life
-	maxOther   = 64  // quantities outside the catalogue of one node, over its life
+	maxDevices = 256
+	maxOther   = 64
+	maxNames   = 1024
 )
 
 // Store is the store reader's first half: messages → batches of points. What
@@ -25,6 +28,7 @@ type Store struct {
 	holes   Holes
 	clocks  map[telemetry.Node]*clockNumbers
 	budgets map[telemetry.Node]*budget
+	names   map[string]bool // of quantities outside the catalogue
 	plans   map[*Birth]*plan
 	batch   *Batch
 	serial  uint64
@@ -64,7 +68,7 @@ type fieldPlan struct {
 
 // NewStore returns a store that stands at the journal's beginning.
 func NewStore(h Holes) *Store {
-	s := &Store{holes: h, clocks: map[telemetry.Node]*clockNumbers{}, budgets: map[telemetry.Node]*budget{}, plans: map[*Birth]*plan{}}
+	s := &Store{holes: h, clocks: map[telemetry.Node]*clockNumbers{}, budgets: map[telemetry.Node]*budget{}, names: map[string]bool{}, plans: map[*Birth]*plan{}}
 	s.batch = s.newBatch(nil)
 	return s
 }
@@ -437,10 +441,10 @@ func (s *Store) afford(n telemetry.Node, d *Series) bool {
 	}
 	name := [2]string{d.Device, d.Quantity}
 	if !u.other[name] {
-		if len(u.other) >= maxOther {
+		if len(u.other) >= maxOther || (!s.names[d.Quantity] && len(s.names) >= maxNames) {
 			return false
 		}
-		u.other[name] = true
+		u.other[name], s.names[d.Quantity] = true, true
 		s.delta.Put(tableOther, appendName(appendName(nodeKey(n), d.Device), d.Quantity), nil)
 	}
 	return true
@@ -512,7 +516,7 @@ func (s *Store) Load(table string, key, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint row other %x: %w", key, err)
 	}
-	u.other[[2]string{device, quantity}] = true
+	u.other[[2]string{device, quantity}], s.names[quantity] = true, true
 	return nil
 }
 

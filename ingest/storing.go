@@ -68,9 +68,10 @@ func (i *Ingest) newStoring(ctx context.Context) (*storing, error) {
 		return nil, err
 	}
 	var err error
-	if s.file, _, err = i.openCheckpoint(ctx, "store", s.feed.Load, s.store.Load, s.accounts.Load); err != nil {
+	if s.file, _, err = i.openCheckpoint("store", s.feed.Load, s.store.Load, s.accounts.Load); err != nil {
 		return nil, err
 	}
+	s.seen = s.file.Seq()
 	if err := i.births.file.Load(s.store.Load); err != nil {
 		return nil, fmt.Errorf("load the clock ids: %w", err)
 	}

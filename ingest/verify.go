@@ -113,9 +113,8 @@ type sentSeries struct {
 type sentLedger struct {
 	groups map[sentGroupID]*sentGroup
 	nodes  map[string]telemetry.Node // parsed once
-	last   *sentSeries               // of the line before
-	key    []byte                    // and its gateway, device and quantity
-	series map[string]*sentSeries
+	series map[string]*sentSeries    // by gateway, device and quantity as they stand in the file
+	key    []byte
 }
 
 func readSent(r io.Reader) (*sentLedger, error) {
@@ -318,7 +317,7 @@ func (s *sentSeries) settle(missing func(*sentSeries, *sent), r *Report) {
 	}
 	for _, o := range others {
 		r.Doubled++
-		r.example("doubled: %v at %d: %v was not sent again", s.id, s.at, o.Value)
+		r.example("doubled: %v at %d: %v%s was not sent again", s.id, s.at, o.Value, o.Gap)
 	}
 }
 

@@ -37,9 +37,13 @@ func (w *worker) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			begun := time.Now()
 			outcome := w.compute(ctx, x.HourMark)
 			if err := w.s.hoursDone(func(h *Hours) { h.Done(x, outcome, w.i.o.Now().UnixNano()) }); err != nil {
 				w.log.Warn("a computed hour is not noted as done: it will be computed again", "error", err)
+			}
+			if !w.rest(ctx, time.Since(begun)) {
+				return
 			}
 		}
 		if len(work) > 0 {
@@ -64,6 +68,19 @@ func (w *worker) run(ctx context.Context) {
 		}
 	}
 }
+
+// rest leaves the database to those who write: the worker is busy for half of
+// the time, and for a tenth while the store has not caught up.
+func (w *worker) rest(ctx context.Context, busy time.Duration) bool {
+	if _, last, err := w.i.o.Journal.Bounds(ctx); err == nil && w.s.durable.Load()+storeBehind < last {
+		busy *= 9
+	}
+	return wait(ctx, min(busy, time.Minute))
+}
+
+// storeBehind is how many entries the store may be behind the journal's head
+// and still count as caught up.
+const storeBehind = 256
 
 // compute reads an hour's raw values and writes its rows and those of its day.
 func (w *worker) compute(ctx context.Context, m HourMark) Outcome {
