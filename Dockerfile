@@ -15,7 +15,7 @@ COPY --from=web /src/dashboards/web/dist dashboards/web/dist
 ARG VERSION=unversioned
 ENV CGO_ENABLED=0
 RUN go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/pantau ./cmd/server \
- && go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/pantau-gateway ./cmd/gateway \
+ && go build -tags nethttpomithttp2 -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/pantau-gateway ./cmd/gateway \
  && go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/firmware-sim ./cmd/firmware-sim \
  && mkdir -p /out/data
 

@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+# The gateway speaks HTTP/1.1 only: leaving HTTP/2 out saves half a megabyte of memory.
+GATEWAY := -tags nethttpomithttp2 -trimpath -ldflags '$(LDFLAGS)'
 export CGO_ENABLED ?= 0
 # Every package but the drills with real binaries runs under the race detector.
 IN_PROCESS = $(shell go list ./... | grep -v /internal/e2e)
@@ -24,16 +26,16 @@ run: ## Starts everything on this machine, with simulated sensors; Ctrl-C stops 
 host: ## Builds the three programs for this machine into bin/.
 	@mkdir -p bin
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pantau ./cmd/server
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pantau-gateway ./cmd/gateway
+	go build $(GATEWAY) -o bin/pantau-gateway ./cmd/gateway
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/firmware-sim ./cmd/firmware-sim
 
 .PHONY: build
 build: host ## As host, and the server for amd64 and arm64, the gateway for arm64, armv7 and armv6.
 	GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux-amd64/pantau ./cmd/server
 	GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux-arm64/pantau ./cmd/server
-	GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux-arm64/pantau-gateway ./cmd/gateway
-	GOARCH=arm GOARM=7 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux-armv7/pantau-gateway ./cmd/gateway
-	GOARCH=arm GOARM=6 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linux-armv6/pantau-gateway ./cmd/gateway
+	GOARCH=arm64 go build $(GATEWAY) -o bin/linux-arm64/pantau-gateway ./cmd/gateway
+	GOARCH=arm GOARM=7 go build $(GATEWAY) -o bin/linux-armv7/pantau-gateway ./cmd/gateway
+	GOARCH=arm GOARM=6 go build $(GATEWAY) -o bin/linux-armv6/pantau-gateway ./cmd/gateway
 
 .PHONY: test
 test: ## Runs all tests, shuffled, against a real InfluxDB, broker and browser; 30 s of fuzzing.

@@ -328,8 +328,11 @@ func reading(m *Metric, def *Definition) telemetry.Reading {
 		p := &m.Properties[i]
 		switch string(p.Key) {
 		case PropFlag:
-			if f, ok := telemetry.ParseFlag(string(p.Value.Raw)); ok {
-				r.Flag = f
+			var ok bool
+			if r.Flag, ok = telemetry.ParseFlag(string(p.Value.Raw)); !ok {
+				// A newer gateway flagged it for a reason that this program does not
+				// know: it must not count as good.
+				r.Flag = telemetry.FlagSensorFault
 			}
 		case PropGap:
 			r.Gap = telemetry.GapReason(p.Value.Raw)

@@ -144,6 +144,18 @@ func TestForeignDataByNameAndAlias(t *testing.T) {
 	}
 }
 
+func TestAFlagOfTheFutureIsNotGood(t *testing.T) {
+	b, err := ParseBirth(&Payload{Metrics: []Metric{{Name: []byte("x"), Type: TypeDouble}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d Data
+	p := Payload{Metrics: []Metric{{Name: []byte("x"), Value: Double(1), Properties: []Property{{Key: []byte(PropFlag), Type: TypeString, Value: String("gremlins")}}}}}
+	if err := d.Resolve(&p, b, 1); err != nil || d.Records[0].Readings[0].Flag == telemetry.FlagNone {
+		t.Errorf("%+v, %v", d.Records, err)
+	}
+}
+
 func TestBirthRefusesAmbiguousAlias(t *testing.T) {
 	_, err := ParseBirth(&Payload{Metrics: []Metric{
 		{Name: []byte("a"), HasAlias: true, Alias: 1}, {Name: []byte("b"), HasAlias: true, Alias: 1}}}, "")

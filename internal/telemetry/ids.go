@@ -70,6 +70,19 @@ type Epoch uint64
 // String returns sixteen hexadecimal digits.
 func (e Epoch) String() string { return fmt.Sprintf("%016x", uint64(e)) }
 
+// MarshalText writes what String does: browsers lose digits of 64-bit numbers.
+func (e Epoch) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote, zero included.
+func (e *Epoch) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil {
+		return fmt.Errorf("epoch %q: want hexadecimal digits", text)
+	}
+	*e = Epoch(v)
+	return nil
+}
+
 // ParseEpoch reads what String wrote.
 func ParseEpoch(s string) (Epoch, error) {
 	v, err := strconv.ParseUint(s, 16, 64)
