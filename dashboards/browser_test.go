@@ -196,6 +196,9 @@ func TestAValueChangesOnTheOpenPage(t *testing.T) {
 	}
 	p.Click("pantau-live button")
 	p.WaitText(".cards", "19,5")
+	// A screen reader hears of alerts, not of values.
+	w.change(func() { w.alerts = w.alerts[1:] })
+	p.WaitText("pantau-live p[role=status]", "Daftar peringatan berubah: 2 terbuka.")
 	for _, problem := range append(p.Problems(), other.Problems()...) {
 		t.Error(problem)
 	}
@@ -335,7 +338,8 @@ func TestHostileTextsInABrowser(t *testing.T) {
 
 func TestTheChartZooms(t *testing.T) {
 	b := browsertest.Start(t)
-	s := start(t, newWorld())
+	w := newWorld()
+	s := start(t, w)
 	s.person(t, "sari", account.Viewer)
 	p := b.Open(t, browsertest.Desktop, s.URL+"/masuk")
 	signIn(t, p, s, "", "sari")
@@ -346,4 +350,18 @@ func TestTheChartZooms(t *testing.T) {
 	p.Wait("document.querySelector('pantau-chart[data-zoomed]')")
 	p.Wait("/WIB: \\d/.test(document.querySelector('pantau-chart .reading').textContent)")
 	sound(t, p, "chart-zoomed")
+
+	// An open page reads its chart again from time to time.
+	w.change(func() {
+		for id, series := range w.series {
+			series.Points = series.Points[:700]
+			w.series[id] = series
+		}
+	})
+	browsertest.Eval[bool](p, "document.getElementById('grafik').dispatchEvent(new Event('pantau:refresh'))")
+	p.WaitText("#grafik .chart-desc", "pukul 01.44 WIB")
+	p.Wait("document.querySelector('pantau-chart[data-drawn] canvas')")
+	for _, problem := range p.Problems() {
+		t.Error(problem)
+	}
 }

@@ -143,9 +143,7 @@ func New(o Options) (*Dashboards, error) {
 	if d.metrics, err = newMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("dashboards: %w", err)
 	}
-	if d.handler, err = d.routes(); err != nil {
-		return nil, fmt.Errorf("dashboards: %w", err)
-	}
+	d.handler = d.routes()
 	return d, nil
 }
 

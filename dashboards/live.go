@@ -156,8 +156,10 @@ func (s *stream) beat() error {
 // compare sends what changed since the last time.
 func (s *stream) compare(ctx context.Context) error {
 	snap := s.d.snapshot(ctx)
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil // run says goodbye
+	default:
 	}
 	changed := map[page.Lang]map[string]string{}
 	byKey := make(map[string]Gateway, len(snap.gateways))
@@ -197,7 +199,7 @@ func (s *stream) compare(ctx context.Context) error {
 func (s *stream) view(ctx context.Context, t topic, snap snapshot, byKey map[string]Gateway) (part string, view any, ok bool) {
 	switch t.element {
 	case "ringkas":
-		return "summary", summarize(t.lang, snap), true
+		return "summary", summarize(snap), true
 	case "peringatan":
 		return "alerts", viewAlerts(t.lang, snap, telemetry.Node{}), true
 	}

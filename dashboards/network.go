@@ -63,7 +63,7 @@ func (d *Dashboards) network(w http.ResponseWriter, r *http.Request) error {
 
 	topics := []string{"ringkas", "peringatan"}
 	body := networkBody{Empty: len(s.gateways) == 0 && s.gatewaysErr == nil, Failed: s.gatewaysErr != nil}
-	body.Summary = s.fragment("ringkas", summarize(lang, s))
+	body.Summary = s.fragment("ringkas", summarize(s))
 	body.Alerts = s.fragment("peringatan", viewAlerts(lang, s, telemetry.Node{}))
 	body.Alerts.Back, body.Alerts.MayAct = back, u.Role.AtLeast(account.Operator)
 	body.Notice = noticeOf(lang, q.Get("pesan"))

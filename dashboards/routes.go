@@ -56,7 +56,7 @@ var table = []route{
 // maxForm bounds what a form may send.
 const maxForm = 64 << 10
 
-func (d *Dashboards) routes() (http.Handler, error) {
+func (d *Dashboards) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, lang := range page.Langs() {
 		for _, rt := range table {
@@ -72,7 +72,7 @@ func (d *Dashboards) routes() (http.Handler, error) {
 	csrf.SetDenyHandler(d.answer(func(d *Dashboards, w http.ResponseWriter, r *http.Request) error {
 		return problem{status: http.StatusForbidden, text: "problem.csrf"}
 	}))
-	return d.watch(mux, page.Harden(csrf.Handler(mux))), nil
+	return d.watch(mux, page.Harden(csrf.Handler(mux)))
 }
 
 // guard puts a route's rules around its handler.
@@ -209,7 +209,7 @@ func (d *Dashboards) frame(r *http.Request, title string) page.Frame {
 	lang, path := page.Split(r.URL.Path)
 	f := page.Frame{
 		Lang: lang, Title: title, Brand: "Pantau", Home: lang.Path("/"),
-		Styles: d.styles, Scripts: d.scripts, Icon: d.icon, Version: d.o.Version,
+		Styles: d.styles, Scripts: d.scripts, Icon: d.icon,
 	}
 	search := ""
 	if r.URL.RawQuery != "" {
@@ -218,7 +218,7 @@ func (d *Dashboards) frame(r *http.Request, title string) page.Frame {
 	f.Alternates = page.Alternates(path, search)
 	if u := userOf(r); u != nil {
 		f.User = &page.User{Name: u.Name, Role: lang.T(page.Key("role." + string(u.Role))), URL: lang.Path("/sandi"), SignOut: lang.Path("/keluar")}
-		f.Home, f.Private = lang.Path("/dinas"), true
+		f.Home, f.Private, f.Version = lang.Path("/dinas"), true, d.o.Version // a stranger need not know it
 		if !u.MustChange {
 			f.Nav = []page.Link{{URL: lang.Path("/dinas/jaringan"), Text: lang.T("nav.network"), Current: strings.HasPrefix(path, "/dinas/jaringan")}}
 		}
@@ -243,7 +243,11 @@ func (d *Dashboards) watch(mux *http.ServeMux, next http.Handler) http.Handler {
 		begin := time.Now()
 		out := &statusWriter{ResponseWriter: w}
 		defer func() {
-			if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
+			cause := recover()
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(err) // net/http's own way to cut an answer
+			}
+			if cause != nil {
 				d.o.Logger.Error("page panicked", "id", requestID(r), "path", r.URL.Path, "panic", cause, "stack", string(debug.Stack()))
 				if out.status != 0 {
 					panic(http.ErrAbortHandler) // half of an answer is out: cut it

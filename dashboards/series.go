@@ -51,14 +51,19 @@ func favourite(g Gateway, values []Value) (SeriesID, bool) {
 	return best, found
 }
 
-// alarming is the series of the gravest open alert.
+// alarming is the series of the gravest open alert, whether somebody looks after
+// it or not.
 func alarming(s snapshot) (SeriesID, bool) {
+	var best *Alert
 	for _, a := range inOrder(s.alerts) {
-		if a.Condition == CondAbove || a.Condition == CondBelow {
-			return SeriesID{a.Node, a.Device, a.Quantity}, true
+		if (a.Condition == CondAbove || a.Condition == CondBelow) && (best == nil || grave(a.Severity) > grave(best.Severity)) {
+			best = &a
 		}
 	}
-	return SeriesID{}, false
+	if best == nil {
+		return SeriesID{}, false
+	}
+	return SeriesID{best.Node, best.Device, best.Quantity}, true
 }
 
 // better reports whether a series of gateway a is to be shown rather than one of

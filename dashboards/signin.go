@@ -16,7 +16,7 @@ func (d *Dashboards) welcome(w http.ResponseWriter, r *http.Request) error {
 	lang, _ := page.Split(r.URL.Path)
 	f := d.frame(r, lang.T("welcome.title"))
 	f.Alternates = page.Alternates("/", "")
-	f.Description, f.Narrow, f.Scripts, f.Version = lang.T("welcome.description"), true, nil, ""
+	f.Description, f.Narrow, f.Scripts = lang.T("welcome.description"), true, nil
 	return d.sendCached(w, r, "welcome", page.View{Frame: f})
 }
 

@@ -56,20 +56,19 @@ type rowsView struct {
 
 // summaryView is the line of figures at the top.
 type summaryView struct {
-	Gateways, Online           int
-	Offline                    int
-	Alerts, Untaken            int
-	Ledger                     Totals
-	Failed, LedgerFailed       bool
-	AlertsFailed, NothingTaken bool
-	Announce                   string // for screen readers: only a change of alerts
+	Gateways, Online     int
+	Offline              int
+	Alerts, Untaken      int
+	Ledger               Totals
+	Failed, LedgerFailed bool
+	AlertsFailed         bool
 }
 
-func summarize(l page.Lang, s snapshot) summaryView {
+func summarize(s snapshot) summaryView {
 	v := summaryView{
 		Gateways: len(s.gateways), Failed: s.gatewaysErr != nil,
 		Ledger: s.total, LedgerFailed: s.totalErr != nil,
-		Alerts: len(s.alerts), AlertsFailed: s.alertsErr != nil, NothingTaken: s.total.Expected == 0,
+		Alerts: len(s.alerts), AlertsFailed: s.alertsErr != nil,
 	}
 	for _, g := range s.gateways {
 		switch g.State {
@@ -84,42 +83,44 @@ func summarize(l page.Lang, s snapshot) summaryView {
 			v.Untaken++
 		}
 	}
-	v.Announce = l.T("live.alerts", l.Number(float64(v.Alerts), 0))
 	return v
 }
 
 // alertView is one open alert in words.
 type alertView struct {
-	ID, Key      string // Key is fit for an element's id
-	Severity     Severity
-	Class        string // of its state mark
-	Title        string
-	Value        string // "" = no value
-	Gateway      string
-	GatewayURL   string
-	Device, Rule string
-	Since        time.Time
-	AckBy        string
-	AckAt        time.Time
-	AckNote      string
-	Action       string // where to acknowledge
-	Simulated    bool
+	ID, Key    string // Key is fit for an element's id
+	Severity   Severity
+	Class      string // of its state mark
+	Title      string
+	Value      string // "" = no value
+	Gateway    string
+	GatewayURL string
+	Device     string
+	Since      time.Time
+	AckBy      string
+	AckAt      time.Time
+	AckNote    string
+	Action     string // where to acknowledge
+	Simulated  bool
 }
 
 type alertsView struct {
-	Alerts []alertView
-	Only   string // the gateway whose alerts these are; "" = all
-	Failed bool
+	Alerts   []alertView
+	Announce string // what a screen reader hears when it changes
+	Only     string // the gateway whose alerts these are; "" = all
+	Failed   bool
 }
+
+// grave ranks a severity; an unknown one is the least.
+func grave(s Severity) int { return slices.Index([]Severity{Information, Warning, Critical}, s) }
 
 // inOrder puts what is not yet taken, graver and newer first.
 func inOrder(alerts []Alert) []Alert {
-	order := []Severity{Critical, Warning, Information}
 	alerts = slices.Clone(alerts)
 	slices.SortFunc(alerts, func(a, b Alert) int {
 		return cmp.Or(
 			boolCompare(!a.AckAt.IsZero(), !b.AckAt.IsZero()),
-			cmp.Compare(slices.Index(order, a.Severity), slices.Index(order, b.Severity)),
+			cmp.Compare(grave(b.Severity), grave(a.Severity)),
 			b.Since.Compare(a.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return alerts
@@ -136,7 +137,7 @@ func viewAlerts(l page.Lang, s snapshot, only telemetry.Node) alertsView {
 		}
 		v := alertView{
 			ID: a.ID, Key: keyOf("alert", a.ID), Severity: a.Severity, Class: "warn", Gateway: s.name(a.Node),
-			GatewayURL: gatewayURL(l, a.Node), Device: a.Device, Rule: a.Rule, Since: a.Since,
+			GatewayURL: gatewayURL(l, a.Node), Device: a.Device, Since: a.Since,
 			AckBy: a.AckBy, AckAt: a.AckAt, AckNote: a.AckNote, Simulated: a.Simulated,
 			Action: l.Path("/dinas/peringatan/" + url.PathEscape(a.ID) + "/tangani"),
 		}
@@ -164,6 +165,7 @@ func viewAlerts(l page.Lang, s snapshot, only telemetry.Node) alertsView {
 		}
 		out.Alerts = append(out.Alerts, v)
 	}
+	out.Announce = l.T("live.alerts", l.Number(float64(len(out.Alerts)), 0))
 	return out
 }
 
@@ -231,7 +233,6 @@ type gatewayView struct {
 	Failed    bool
 	Total     Totals // on the gateway's page
 	NoTotal   bool
-	Good, All int // quantities of sensors
 }
 
 // staleAfter is when a value counts as no longer coming: three missed readings,
@@ -271,10 +272,6 @@ func viewGateway(l page.Lang, g Gateway, values []Value, err error, now time.Tim
 		if value.Kind == telemetry.KindGateway && value.Device == "" {
 			v.Own = append(v.Own, row)
 			continue
-		}
-		v.All++
-		if row.Status == "ok" {
-			v.Good++
 		}
 		i := slices.IndexFunc(v.Devices, func(d deviceView) bool { return d.Name == value.Device })
 		if i < 0 {

@@ -161,7 +161,7 @@ func day() dashboards.Series {
 	for i := range 24 * 60 {
 		t := moment.Add(-24*time.Hour + time.Duration(i)*time.Minute)
 		hour := float64(i)/60 + 14
-		p := dashboards.Point{Time: t, Value: 22 + 14*math.Exp(-math.Pow(hour-31, 2)/3) + 4*math.Sin(hour) + 1.5*math.Sin(float64(i)*1.7)}
+		p := dashboards.Point{Time: t, Value: 22 + 14*math.Exp(-(hour-31)*(hour-31)/3) + 4*math.Sin(hour) + 1.5*math.Sin(float64(i)*1.7)}
 		if i > 1405 {
 			p.Value += float64(i-1405) * 1.1
 		}
@@ -222,7 +222,7 @@ func start(t testing.TB, w *world, change ...func(*dashboards.Options)) *site {
 		if err := s.pages.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		s.Server.Close()
+		s.Close()
 	})
 	return s
 }

@@ -103,6 +103,11 @@ class Holder {
   }
 }
 
+// What changed for a screen reader: only that alerts came or went, not values.
+const announcer = document.createElement("p");
+announcer.className = "visually-hidden";
+announcer.setAttribute("role", "status");
+
 /** Puts new parts into the page and keeps what its reader is doing. */
 function swap(update: Update): void {
   if (update.lang !== document.documentElement.lang) return;
@@ -116,6 +121,8 @@ function swap(update: Update): void {
     const back = old.querySelector<HTMLInputElement>("input[name=kembali]")?.value;
     const focus = old.contains(document.activeElement) ? (document.activeElement as HTMLElement).id : "";
     htmx.swap(old, html, { swapStyle: "outerHTML" });
+    const said = document.getElementById(id)?.dataset.announce;
+    if (said && said !== old.dataset.announce) announcer.textContent = said;
     for (const each of opened) document.getElementById(each)?.setAttribute("open", "");
     for (const [each, value] of typed) {
       const el = document.getElementById(each);
@@ -146,7 +153,7 @@ class Live extends HTMLElement {
     this.button.type = "button";
     this.button.className = "second";
     this.button.onclick = () => this.pause(!this.paused);
-    this.replaceChildren(this.word, this.button);
+    this.replaceChildren(this.word, this.button, announcer);
     this.show();
     if ("BroadcastChannel" in window && navigator.locks) {
       this.channel = new BroadcastChannel("pantau-live");
