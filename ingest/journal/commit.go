@@ -208,14 +208,15 @@ func (j *Journal) commitLoop() {
 		j.mu.Lock()
 		g, e := j.takeLocked(markErr)
 		expect := j.published
-		if g != nil && g.err == nil {
+		publish := g != nil && !g.alone
+		if publish {
 			j.published++
 		}
 		j.mu.Unlock()
 		if g == nil {
 			continue
 		}
-		if g.err == nil {
+		if publish {
 			g.future, g.failed = e.pubJS.PublishAsync(j.subject, g.body, jetstream.WithExpectLastSequence(expect))
 		}
 		close(g.sent)
@@ -249,6 +250,7 @@ func (j *Journal) takeLocked(markErr error) (*group, *engine) {
 		}
 	}
 	j.queue = j.queue[1:]
+	j.room -= recordSize(j.subject, len(g.body)) // until the next look
 	g.sent, g.engine, g.bad = make(chan struct{}), j.engine, j.engine.events.bad()
 	j.inflight = append(j.inflight, g)
 	j.changed.Broadcast()
@@ -356,7 +358,7 @@ func (j *Journal) result(g *group) (seq uint64, err error) {
 }
 
 // grace is how long an answer may take once the server has complained.
-const grace = time.Second
+const grace = 250 * time.Millisecond
 
 // errCodeStoreFailed is JSStreamStoreFailedF: at the stream's own limit.
 const errCodeStoreFailed jetstream.ErrorCode = 10077

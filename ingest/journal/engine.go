@@ -70,7 +70,13 @@ func (j *Journal) openEngine(ctx context.Context) (*engine, error) {
 		e.close()
 		return nil, errors.Join(err, restoreGuard(j.o.Dir))
 	}
-	if err := j.prepareStream(ctx, e, &m); err != nil {
+	wait, done := e.impatient(ctx, j.o.CommitTimeout+time.Duration(markStep)*time.Second/10)
+	err = j.prepareStream(wait, e, &m)
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(wait), err)
+	}
+	done()
+	if err != nil {
 		e.close()
 		return nil, errors.Join(err, restoreGuard(j.o.Dir))
 	}
@@ -230,8 +236,14 @@ func (e *engine) holds(ctx context.Context, want []string) error {
 // were used before and are gone.
 func (j *Journal) prepareStream(ctx context.Context, e *engine, m *mark) error {
 	held := int64(0)
-	if s, err := e.apiJS.Stream(ctx, streamName); err == nil {
+	s, err := e.apiJS.Stream(ctx, streamName)
+	switch {
+	case err == nil:
 		held = int64(s.CachedInfo().State.Bytes)
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		s = nil
+	default:
+		return fmt.Errorf("open the stream %s: %w", streamName, err)
 	}
 	e.quota = j.o.MaxBytes
 	if e.quota == 0 {
@@ -241,23 +253,25 @@ func (j *Journal) prepareStream(ctx context.Context, e *engine, m *mark) error {
 		}
 		e.quota = max(free+held-j.o.Reserve, 4<<20)
 	}
-	s, err := e.apiJS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:        streamName,
-		Description: "what the broker took, one message per group commit",
-		Subjects:    []string{subjectPrefix + ">"},
-		Retention:   jetstream.LimitsPolicy, // only Purge frees
-		Discard:     jetstream.DiscardNew,   // DiscardOld would drop acknowledged readings
-		MaxAge:      0,                      // an age would delete what is not stored yet
-		MaxBytes:    e.quota,
-		MaxMsgs:     -1,
-		MaxMsgSize:  MaxEnvelope + 4096,
-		Storage:     jetstream.FileStorage,
-		Replicas:    1,
-		AllowDirect: true,
-		DenyDelete:  true,
-	})
-	if err != nil {
-		return fmt.Errorf("open the stream %s: %w", streamName, err)
+	if s == nil || !suits(s.CachedInfo().Config, e.quota) {
+		s, err = e.apiJS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name:        streamName,
+			Description: "what the broker took, one message per group commit",
+			Subjects:    []string{subjectPrefix + ">"},
+			Retention:   jetstream.LimitsPolicy, // only Purge frees
+			Discard:     jetstream.DiscardNew,   // DiscardOld would drop acknowledged readings
+			MaxAge:      0,                      // an age would delete what is not stored yet
+			MaxBytes:    e.quota,
+			MaxMsgs:     -1,
+			MaxMsgSize:  MaxEnvelope + 4096,
+			Storage:     jetstream.FileStorage,
+			Replicas:    1,
+			AllowDirect: true,
+			DenyDelete:  true,
+		})
+		if err != nil {
+			return fmt.Errorf("open the stream %s: %w", streamName, err)
+		}
 	}
 	info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
 	if err != nil {
@@ -301,6 +315,15 @@ func (j *Journal) prepareStream(ctx context.Context, e *engine, m *mark) error {
 	return nil
 }
 
+// suits says whether the stream's settings will do: each change of them rewrites
+// two files, between which a crash leaves them unreadable. Its limit is only the
+// second line of defence, so it may be somewhat larger than the quota.
+func suits(c jetstream.StreamConfig, quota int64) bool {
+	return c.MaxBytes >= quota && c.MaxBytes/4 <= quota &&
+		c.Discard == jetstream.DiscardNew && c.Retention == jetstream.LimitsPolicy && c.MaxAge == 0 && c.MaxMsgs == -1 &&
+		c.MaxMsgSize == MaxEnvelope+4096 && c.AllowDirect && c.DenyDelete
+}
+
 // emptyBody is an envelope of packets without a packet.
 var emptyBody = []byte{1}
 
@@ -320,7 +343,7 @@ func (e *engine) fill(ctx context.Context, subject string, to uint64) error {
 		case err := <-f.Err():
 			return err
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		e.last++
 		e.bytes += recordSize(subject, len(emptyBody))

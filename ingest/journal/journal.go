@@ -150,6 +150,7 @@ type Journal struct {
 	quota       int64
 	room        int64 // free bytes on the disk above the reserve, at the last look
 	mark        mark
+	buckets     []*KV
 
 	advanced chan struct{} // closed and replaced whenever last grows
 	reopens  atomic.Uint64
@@ -159,6 +160,9 @@ type Journal struct {
 	wg     sync.WaitGroup
 	once   sync.Once
 }
+
+// openTries is how often Open tries: an error of the disk may pass.
+const openTries = 5
 
 // Open opens or creates the journal in o.Dir, mends what a crash or a bad disk
 // left, and starts its goroutines; Close ends them. Only one process may hold a
@@ -185,6 +189,16 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 	j.metrics = newMetrics(j)
 	j.ctx, j.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e, err := j.openEngine(ctx)
+	for try := 1; err != nil && ctx.Err() == nil && try < openTries; try++ {
+		j.log.Warn("the journal does not open, trying again", "error", err)
+		pause := time.NewTimer(time.Duration(try) * 50 * time.Millisecond)
+		select {
+		case <-pause.C:
+			e, err = j.openEngine(ctx)
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
 	if err != nil {
 		j.cancel()
 		_ = lock.Close()
@@ -202,6 +216,7 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 	j.wg.Go(j.commitLoop)
 	j.wg.Go(j.acknowledgeLoop)
 	j.wg.Go(j.superviseLoop)
+	j.wg.Go(j.sweepLoop)
 	return j, nil
 }
 

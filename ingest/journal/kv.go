@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,9 +28,10 @@ type KV struct {
 	j      *Journal
 	config jetstream.KeyValueConfig
 
-	mu     sync.Mutex
-	engine *engine
-	bucket jetstream.KeyValue
+	mu      sync.Mutex
+	engine  *engine
+	bucket  jetstream.KeyValue
+	deletes bool // since the last sweep, as far as is known
 }
 
 // KV opens a bucket and creates it if absent. name is letters, digits, '-' and
@@ -41,9 +43,13 @@ func (j *Journal) KV(ctx context.Context, name string, o KVOptions) (*KV, error)
 	if o.MaxBytes == 0 {
 		kv.config.MaxBytes = -1
 	}
+	kv.deletes = true // of an earlier run
 	if _, _, err := kv.open(ctx); err != nil {
 		return nil, err
 	}
+	j.mu.Lock()
+	j.buckets = append(j.buckets, kv)
+	j.mu.Unlock()
 	return kv, nil
 }
 
@@ -62,13 +68,35 @@ func (kv *KV) open(ctx context.Context) (jetstream.KeyValue, *engine, error) {
 	case kv.engine == e:
 		return kv.bucket, e, nil
 	}
-	bucket, err := e.apiJS.CreateOrUpdateKeyValue(ctx, kv.config)
+	wait, done := e.impatient(ctx, kv.j.o.CommitTimeout)
+	defer done()
+	bucket, err := kv.openOn(wait, e)
 	if err != nil {
+		if ctx.Err() == nil && wait.Err() != nil {
+			err = context.Cause(wait)
+		}
 		kv.suspect(ctx, e, err)
 		return nil, nil, fmt.Errorf("open the bucket %s: %w", kv.config.Bucket, err)
 	}
 	kv.engine, kv.bucket = e, bucket
 	return bucket, e, nil
+}
+
+// openOn changes a bucket's settings only if they differ (see suits).
+func (kv *KV) openOn(ctx context.Context, e *engine) (jetstream.KeyValue, error) {
+	bucket, err := e.apiJS.KeyValue(ctx, kv.config.Bucket)
+	if err == nil {
+		status, err := bucket.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if status.TTL() == kv.config.TTL && status.History() == int64(kv.config.History) && status.Config().MaxBytes == kv.config.MaxBytes {
+			return bucket, nil
+		}
+	} else if !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, err
+	}
+	return e.apiJS.CreateOrUpdateKeyValue(ctx, kv.config)
 }
 
 // suspect has the store looked at if the caller's own deadline is not to blame.
@@ -154,11 +182,107 @@ func (kv *KV) write(ctx context.Context, what, key string, value []byte, do func
 
 // Delete removes the key; it is not an error if it is not there.
 func (kv *KV) Delete(ctx context.Context, key string) error {
-	// Purge leaves one empty mark instead of a history.
+	kv.mu.Lock()
+	kv.deletes = true
+	kv.mu.Unlock()
+	// Purge leaves one empty mark, for watchers, instead of a history.
 	_, err := kv.write(ctx, "delete", key, nil, func(ctx context.Context, b jetstream.KeyValue) (uint64, error) {
 		return 0, b.Purge(ctx, encodeKey(key))
 	})
 	return err
+}
+
+// markAge is how long the mark of a deleted key is kept.
+const markAge = time.Hour
+
+// sweepLoop drops the marks of deleted keys: a queue would grow for ever by
+// them.
+func (j *Journal) sweepLoop() {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		j.mu.Lock()
+		buckets := slices.Clone(j.buckets)
+		j.mu.Unlock()
+		for _, kv := range buckets {
+			if err := kv.sweep(j.ctx, time.Now().Add(-markAge)); err != nil && j.ctx.Err() == nil {
+				j.log.Warn("marks of deleted keys stay for now", "bucket", kv.config.Bucket, "error", err)
+			}
+		}
+	}
+}
+
+// sweep drops the marks that were made before.
+func (kv *KV) sweep(ctx context.Context, before time.Time) error {
+	kv.mu.Lock()
+	due := kv.deletes
+	kv.deletes = false
+	kv.mu.Unlock()
+	if !due {
+		return nil
+	}
+	b, e, err := kv.open(ctx)
+	if err != nil {
+		return err
+	}
+	var marks []jetstream.KeyValueEntry
+	young := false
+	err = kv.entries(ctx, e, b, ">", func(entry jetstream.KeyValueEntry) {
+		switch {
+		case entry.Operation() == jetstream.KeyValuePut:
+		case entry.Created().Before(before):
+			marks = append(marks, entry)
+		default:
+			young = true
+		}
+	}, jetstream.MetaOnly())
+	if err != nil {
+		return err
+	}
+	stream, err := e.apiJS.Stream(ctx, "KV_"+kv.config.Bucket)
+	for _, m := range marks {
+		if err != nil {
+			break
+		}
+		// Only up to the mark itself: the key may have a value again.
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+kv.config.Bucket+"."+m.Key()), jetstream.WithPurgeSequence(m.Revision()+1))
+	}
+	if err != nil || young {
+		kv.mu.Lock()
+		kv.deletes = true
+		kv.mu.Unlock()
+	}
+	return err
+}
+
+// entries calls fn for all that is there now.
+func (kv *KV) entries(ctx context.Context, e *engine, b jetstream.KeyValue, filter string, fn func(jetstream.KeyValueEntry), options ...jetstream.WatchOpt) error {
+	w, err := b.Watch(ctx, filter, options...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case entry, ok := <-w.Updates():
+			if !ok {
+				return ErrDisk
+			}
+			if entry == nil {
+				return nil
+			}
+			fn(entry)
+		case <-e.gone:
+			return ErrDisk
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // List returns all keys that begin with prefix and their values.
@@ -167,30 +291,16 @@ func (kv *KV) List(ctx context.Context, prefix string) (map[string][]byte, error
 	if err != nil {
 		return nil, err
 	}
-	w, err := b.Watch(ctx, encodePrefix(prefix), jetstream.IgnoreDeletes())
+	out := map[string][]byte{}
+	err = kv.entries(ctx, e, b, encodePrefix(prefix), func(entry jetstream.KeyValueEntry) {
+		if key, err := decodeKey(entry.Key()); err == nil && strings.HasPrefix(key, prefix) {
+			out[key] = entry.Value()
+		}
+	}, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, kv.fail(ctx, e, "list", prefix, err)
 	}
-	defer func() { _ = w.Stop() }()
-	out := map[string][]byte{}
-	for {
-		select {
-		case entry, ok := <-w.Updates():
-			if !ok {
-				return nil, fmt.Errorf("list %q in bucket %s: %w", prefix, kv.config.Bucket, ErrDisk)
-			}
-			if entry == nil {
-				return out, nil
-			}
-			if key, err := decodeKey(entry.Key()); err == nil && strings.HasPrefix(key, prefix) {
-				out[key] = entry.Value()
-			}
-		case <-e.gone:
-			return nil, fmt.Errorf("list %q in bucket %s: %w", prefix, kv.config.Bucket, ErrDisk)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list %q in bucket %s: %w", prefix, kv.config.Bucket, ctx.Err())
-		}
-	}
+	return out, nil
 }
 
 // Watch calls fn for every key present that begins with prefix, then for every

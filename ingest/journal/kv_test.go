@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func bucket(t *testing.T, j *Journal, o KVOptions) *KV {
@@ -117,6 +118,42 @@ func TestKVLimits(t *testing.T) {
 	}
 	if err := j.Err(); err != nil {
 		t.Errorf("a full bucket stops the journal: %v", err)
+	}
+}
+
+// A queue's keys come and go: what is left of them goes too, and a key that has
+// a value again keeps it.
+func TestDeletedKeysLeaveNothing(t *testing.T) {
+	j := open(t, Options{})
+	kv := bucket(t, j, KVOptions{})
+	ctx := t.Context()
+	for n := range 200 {
+		key := fmt.Sprintf("queue/%d", n)
+		if _, err := kv.Put(ctx, key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := kv.Delete(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kv.Create(ctx, "queue/7", []byte("again")); err != nil {
+		t.Fatal(err)
+	}
+	held := func() uint64 {
+		status, err := kv.bucket.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.Values()
+	}
+	if err := kv.sweep(ctx, time.Now().Add(-time.Hour)); err != nil || held() != 200 {
+		t.Errorf("young marks: %d entries, %v", held(), err)
+	}
+	if err := kv.sweep(ctx, time.Now().Add(time.Hour)); err != nil || held() != 1 {
+		t.Errorf("old marks: %d entries, %v", held(), err)
+	}
+	if v, _, err := kv.Get(ctx, "queue/7"); err != nil || string(v) != "again" {
+		t.Errorf("%q, %v", v, err)
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 // positions jump. Empty envelopes of packets occur: they stand for positions
 // that a crash left unused.
 func (j *Journal) Read(ctx context.Context, after uint64, fn func(seq uint64, body []byte) error) error {
+	if err := j.reach(ctx, after); err != nil {
+		return err
+	}
 	r := reader{j: j, next: after + 1}
 	defer r.close()
 	for {
@@ -38,6 +41,28 @@ func (j *Journal) Read(ctx context.Context, after uint64, fn func(seq uint64, bo
 			return err
 		}
 	}
+}
+
+// maxReach bounds how far a reader may stand beyond the journal's end.
+const maxReach = 1 << 20
+
+// reach steps over positions that a reader has seen and the journal has lost
+// together with its own mark; else the reader would take what comes for known.
+func (j *Journal) reach(ctx context.Context, after uint64) error {
+	_, last, err := j.Bounds(ctx)
+	if err != nil || after <= last {
+		return err
+	}
+	if after-last > maxReach {
+		return fmt.Errorf("read the journal behind %d: it ends at %d; is this another journal's reader?", after, last)
+	}
+	j.lost(last+1, after, "a reader has seen them")
+	for seq := last; seq < after; {
+		if seq, err = j.Append(ctx, emptyBody); err != nil {
+			return fmt.Errorf("step over lost positions: %w", err)
+		}
+	}
+	return nil
 }
 
 // await returns when the position next can be read.

@@ -137,31 +137,38 @@ func (j *Journal) repairBlock(path string, h hash.Hash64, aside string) (bool, e
 	if err != nil {
 		return true, j.setAside(path, aside, err.Error())
 	}
-	end, good := checkRecords(data, h)
-	if good {
-		return false, nil
-	}
-	kept := data[:end:end]
-	rest := data[end:]
-	last := lastSequence(data[:end])
-	for len(rest) > 0 {
-		n, ok := findRecord(rest, h, last)
-		if !ok {
-			break
-		}
-		rest = rest[n:]
-		end, _ := checkRecords(rest, h)
-		kept = append(kept, rest[:end]...)
-		last = max(last, lastSequence(rest[:end]))
-		rest = rest[end:]
-	}
-	if len(kept) == end && len(rest) < recordMax && isTorn(rest) {
+	kept, ok := mend(data, h)
+	if ok {
 		return false, nil
 	}
 	if err := j.setAside(path, aside, fmt.Sprintf("%d of %d bytes are good", len(kept), len(data))); err != nil {
 		return true, err
 	}
 	return true, writeFile(path, kept)
+}
+
+// mend returns the good records of a block; ok means that NATS can take the
+// block as it is.
+func mend(data []byte, h hash.Hash64) (kept []byte, ok bool) {
+	end, good := checkRecords(data, h)
+	if good {
+		return data, true
+	}
+	kept = data[:end:end]
+	last := lastSequence(kept)
+	rest := data[end:]
+	for {
+		n, found := findRecord(rest, h, last)
+		if !found {
+			break
+		}
+		rest = rest[n:]
+		run, _ := checkRecords(rest, h)
+		kept = append(kept, rest[:run]...)
+		last = max(last, lastSequence(rest[:run]))
+		rest = rest[run:]
+	}
+	return kept, len(kept) == end && isTorn(rest)
 }
 
 // recordAt returns the length of the record at the head of b if it is whole and
