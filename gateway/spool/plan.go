@@ -258,26 +258,27 @@ func (c *Core) Rewind() {
 }
 
 // Epochs lists the epochs of which something still lies in the spool, with the
-// lowest number that does; this run's epoch always.
+// lowest number that does, from the oldest to this run's, which is always among
+// them: the server ranks epochs of which it has not heard before in this order.
 func (c *Core) Epochs() []telemetry.EpochFloor {
 	if c.o.Omit.Floors {
 		return nil
 	}
-	lowest := map[telemetry.Epoch]uint64{}
-	var order []telemetry.Epoch
+	var out []telemetry.EpochFloor
 	note := func(e telemetry.Epoch, n uint64) {
-		if old, ok := lowest[e]; !ok {
-			order = append(order, e)
-		} else if old <= n {
-			return
+		i := slices.IndexFunc(out, func(f telemetry.EpochFloor) bool { return f.Epoch == e })
+		if i < 0 {
+			i = len(out)
+			out = append(out, telemetry.EpochFloor{Epoch: e, Lowest: n})
 		}
-		lowest[e] = n
+		out[i].Lowest = min(out[i].Lowest, n)
 	}
 	for _, s := range c.segs {
 		if len(s.open) > 0 {
 			note(s.id.Epoch, s.open[0].From)
 		}
-		for _, l := range s.losses {
+		for _, n := range sorted(s.losses) {
+			l := s.losses[n]
 			note(l.Epoch, l.From)
 		}
 	}
@@ -285,11 +286,13 @@ func (c *Core) Epochs() []telemetry.EpochFloor {
 		note(c.o.Epoch, c.refused[0].From)
 	}
 	note(c.o.Epoch, c.next)
-	out := make([]telemetry.EpochFloor, len(order))
-	for i, e := range order {
-		out[i] = telemetry.EpochFloor{Epoch: e, Lowest: lowest[e]}
+	age := map[telemetry.Epoch]int{} // of what only loss records speak of, nothing is known: it will bring no data
+	for i, s := range c.segs {
+		if _, ok := age[s.id.Epoch]; !ok {
+			age[s.id.Epoch] = i + 1
+		}
 	}
-	slices.SortFunc(out, func(x, y telemetry.EpochFloor) int { return cmp.Compare(x.Epoch, y.Epoch) })
+	slices.SortStableFunc(out, func(x, y telemetry.EpochFloor) int { return cmp.Compare(age[x.Epoch], age[y.Epoch]) })
 	return out
 }
 

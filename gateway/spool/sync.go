@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"math"
 	"syscall"
 	"time"
 
@@ -15,6 +16,9 @@ const (
 	retryFirst   = time.Second
 	retryLongest = time.Minute
 	refusedEvery = time.Minute
+	// patience is how many failures for want of room come before a segment is
+	// given up: somebody else may make room.
+	patience = 3
 )
 
 // Due returns when Tick has something to do, or false.
@@ -67,7 +71,7 @@ func (c *Core) Tick(now time.Duration) {
 		}
 	}
 	if c.failures < 0 || c.urgent || c.dirtyCount >= c.o.SyncCount || c.dirtyCount > 0 && now >= c.dirtySince+c.o.SyncEvery {
-		c.sync(now)
+		c.sync()
 	}
 }
 
@@ -91,7 +95,7 @@ func (c *Core) Clean() bool {
 	return len(c.refused) == 0
 }
 
-func (c *Core) sync(now time.Duration) {
+func (c *Core) sync() {
 	if c.syncing() {
 		return
 	}
@@ -138,7 +142,7 @@ func (c *Core) failed(err error, now time.Duration) {
 	c.retryAt = now + min(retryFirst<<min(n-1, 6), retryLongest)
 	c.stats.Err = err
 	c.urgent = true
-	if errors.Is(err, syscall.ENOSPC) && c.o.Policy == DropOldest {
+	if errors.Is(err, syscall.ENOSPC) && c.o.Policy == DropOldest && n > patience {
 		// There is no room for the loss record that should be on disk before a
 		// segment goes. It stays in memory until there is; should that fail too,
 		// the epoch's floor still tells the server that the numbers are lost.
@@ -199,12 +203,10 @@ func (c *Core) SyncFailed(id SegmentID, err error, now time.Duration) {
 	for len(moved) > 0 && int64(moved[0].off) < s.synced {
 		moved = moved[1:]
 	}
-	movedAll, movedOpen := s.all, s.open
+	var movedAll, movedOpen Spans
 	if len(moved) > 0 {
 		first := moved[0].number
-		movedAll, movedOpen = s.all.Within(first, ^uint64(0)), s.open.Within(first, ^uint64(0))
-	} else {
-		movedAll, movedOpen = nil, nil
+		movedAll, movedOpen = s.all.Within(first, math.MaxUint64), s.open.Within(first, math.MaxUint64)
 	}
 
 	c.begin(SegmentID{Base: id.Base, BaseTime: id.BaseTime}) // heads are relative to them

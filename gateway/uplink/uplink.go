@@ -181,25 +181,30 @@ func (u *Uplink) Status() Status {
 // Status and in the log; Run itself goes on trying, and returns nil.
 func (u *Uplink) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		began := u.o.Boottime()
-		acked, err := u.connection(ctx)
-		if ctx.Err() != nil {
-			u.lost(nil, 0)
-			return nil
-		}
-		if acked && u.o.Boottime()-began >= time.Minute {
-			u.backoff.reset() // it worked; what ended it is news
-		}
-		pause := u.backoff.next(errors.Is(err, errBusy), rand.Float64())
-		u.lost(err, pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		u.attempt(ctx)
 	}
+	u.lost(nil, 0)
 	return nil
+}
+
+// attempt is one connection and the pause after it.
+func (u *Uplink) attempt(ctx context.Context) {
+	began := u.o.Boottime()
+	acked, err := u.connection(ctx)
+	if ctx.Err() != nil {
+		return // a farewell that went unanswered is no news
+	}
+	if acked && u.o.Boottime()-began >= time.Minute {
+		u.backoff.reset() // it worked; what ended it is news
+	}
+	pause := u.backoff.next(errors.Is(err, errBusy), rand.Float64())
+	u.lost(err, pause)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 func (u *Uplink) lost(err error, pause time.Duration) {

@@ -13,6 +13,7 @@ package a02yyuw
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -129,10 +130,13 @@ func (d *Dev) frame(ctx context.Context) (mm float64, err error) {
 	failure := fmt.Errorf("nothing for %v: %w", patience, fault.ErrNoAnswer)
 	for range bursts {
 		b, err := d.burst(ctx)
+		n := len(b)
+		if errors.Is(err, context.DeadlineExceeded) && n == 0 {
+			return 0, fmt.Errorf("%w: %w", failure, err) // a short interval changes nothing of what the line did
+		}
 		if err != nil {
 			return 0, err
 		}
-		n := len(b)
 		switch {
 		case n == 0:
 			return 0, failure
@@ -155,7 +159,7 @@ func (d *Dev) burst(ctx context.Context) ([]byte, error) {
 	end := time.Now().Add(patience)
 	for p := make([]byte, 32); len(b) < endless; {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return b, err
 		}
 		n, err := d.line.Read(p)
 		if err != nil {
