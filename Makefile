@@ -7,9 +7,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # The gateway speaks HTTP/1.1 only: leaving HTTP/2 out saves half a megabyte of memory.
 GATEWAY := -tags nethttpomithttp2 -trimpath -ldflags '$(LDFLAGS)'
 export CGO_ENABLED ?= 0
-# Every package but the drills with real binaries runs under the race detector.
-IN_PROCESS = $(shell go list ./... | grep -v /internal/e2e)
-FUZZ = internal/sparkplug:FuzzDecode internal/envelope:FuzzPackets
+# What runs in one process runs under the race detector; the drills with real
+# binaries and the simulation, which has one goroutine, do not.
+IN_PROCESS = $(shell go list ./... | grep -v -e /internal/e2e -e /internal/simulation)
+FUZZ = internal/sparkplug:FuzzDecode internal/envelope:FuzzPackets broker:FuzzFrameChecker \
+	gateway/spool:FuzzSegment firmware-sim/chip:FuzzRTULine firmware-sim/chip:FuzzI2CParts
 
 .PHONY: help
 help: ## Lists the targets.
@@ -41,9 +43,9 @@ build: host ## As host, and the server for amd64 and arm64, the gateway for arm6
 test: ## Runs all tests, shuffled, against a real InfluxDB, broker and browser; 30 s of fuzzing.
 	@./setup.sh test
 	CGO_ENABLED=1 go test -race -shuffle=on $(IN_PROCESS)
-	go test -shuffle=on ./internal/e2e/...
-	@for f in $(FUZZ); do go test "./$${f%%:*}" -run '^$$' -fuzz "^$${f##*:}$$" -fuzztime 15s || exit 1; done
-	@[ "$$(id -u)" = 0 ] || echo "not run: needs root (full disks, power cuts: make drill)"
+	go test -shuffle=on ./internal/simulation ./internal/e2e
+	@for f in $(FUZZ); do go test "./$${f%%:*}" -run '^$$' -fuzz "^$${f##*:}$$" -fuzztime 5s || exit 1; done
+	@if [ "$$(id -u)" = 0 ]; then go test -tags root -run 'TestE2|TestDiskReallyFull' ./ingest/journal; else echo "not run: needs root (a disk that is really full; power cuts)"; fi
 
 .PHONY: check
 check: ## Format, vet, lint, rules of the tree, compose file, generated and tidy files.
@@ -65,7 +67,8 @@ bench: ## Prints the benchmarks, with the peer beside, side by side in one run.
 drill: ## The long experiments (hours): thousands of seeds, power cuts, full disks.
 	@./setup.sh test
 	@$(MAKE) --no-print-directory host
-	go test -tags drill -count=1 -timeout 12h -v ./internal/e2e/...
+	PANTAU_SEEDS=5000 go test -count=1 -timeout 2h ./internal/simulation ./gateway/spool
+	go test -tags 'drill root' -count=1 -timeout 6h ./gateway/spool ./ingest/journal ./internal/e2e
 
 .PHONY: fuzz
 fuzz: ## Fuzzes every target for five minutes each.

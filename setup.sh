@@ -24,6 +24,10 @@ if [ "$purpose" = test ]; then
 	debian mosquitto_pub mosquitto-clients
 	debian gcc gcc libc6-dev # the race detector links with it
 	debian strace strace
+	if [ "$(id -u)" = 0 ]; then # power cuts and full disks are made on file systems of their own
+		debian mkfs.ext4 e2fsprogs
+		debian xfs_io xfsprogs
+	fi
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	install="apt-get install -y --no-install-recommends ${missing[*]}"
