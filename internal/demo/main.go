@@ -144,9 +144,9 @@ func (d *demo) path(parts ...string) string {
 
 // freeAddress prefers the usual port, so that bookmarks and claimed gateways
 // find the server again.
-func freeAddress(preferred int) (string, error) {
+func freeAddress(ctx context.Context, preferred int) (string, error) {
 	for _, port := range []int{preferred, 0} {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			return l.Addr().String(), l.Close()
 		}
@@ -155,11 +155,11 @@ func freeAddress(preferred int) (string, error) {
 }
 
 func (d *demo) startServer(ctx context.Context) error {
-	pages, err := freeAddress(8080)
+	pages, err := freeAddress(ctx, 8080)
 	if err != nil {
 		return err
 	}
-	door, err := freeAddress(8883)
+	door, err := freeAddress(ctx, 8883)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (d *demo) startGateways(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		status, err := freeAddress(9101 + i)
+		status, err := freeAddress(ctx, 9101+i)
 		if err != nil {
 			return err
 		}

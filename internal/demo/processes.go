@@ -40,7 +40,7 @@ func (d *demo) start(ctx context.Context, name, program string, args ...string) 
 		select {
 		case <-stopping:
 		default:
-			d.failed <- fmt.Errorf("%s ended by itself: %v\n%s", name, err, tail(log.Name()))
+			d.failed <- fmt.Errorf("%s ended by itself: %w\n%s", name, orDone(err), tail(log.Name()))
 		}
 		done <- errors.Join(log.Close())
 	}()
@@ -57,6 +57,16 @@ func (d *demo) start(ctx context.Context, name, program string, args ...string) 
 		}
 	})
 	return nil
+}
+
+// errDone is the error of a process that ended without one, too early.
+var errDone = errors.New("exit status 0")
+
+func orDone(err error) error {
+	if err == nil {
+		return errDone
+	}
+	return err
 }
 
 // output runs one of our programs to its end and returns what it prints.
