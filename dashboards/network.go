@@ -184,7 +184,7 @@ func filter(s snapshot, text string, state State) []Gateway {
 		switch state {
 		case "":
 		case anyTrouble:
-			fits = fits && (troubled(g.State) || alerted[g.Node])
+			fits = fits && (troubled(g.State) || alerted[g.Node] || g.expires(s.now))
 		default:
 			fits = fits && g.State == state
 		}

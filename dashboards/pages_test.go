@@ -73,6 +73,20 @@ func TestEachGatewayHasItsPage(t *testing.T) {
 	}
 }
 
+func TestAStormOfAlertsStaysReadable(t *testing.T) {
+	w := newWorld()
+	w.change(func() {
+		for i := range 1000 {
+			w.alerts = append(w.alerts, dashboards.Alert{ID: fmt.Sprint("storm-", i), Severity: dashboards.Warning, Condition: dashboards.CondNoData, Node: hall, Since: moment})
+		}
+	})
+	_, body := start(t, w).signedIn(t, account.Viewer).get("/dinas/jaringan")
+	if n := strings.Count(body, `<li class="card alert`); n != 100 {
+		t.Errorf("the page shows %d alerts", n)
+	}
+	has(t, "the page", body, "peringatan lain", "PM2,5 di atas 55") // the gravest is there
+}
+
 func TestWhatIsMissingIsNeverCalledComplete(t *testing.T) {
 	w := newWorld()
 	w.total = dashboards.Totals{Expected: 100, Stored: 93, OnTheWay: 1, Lost: 4, Dead: 2}

@@ -17,7 +17,8 @@ const askFor = 3 * time.Second
 // its error.
 type snapshot struct {
 	now         time.Time
-	gateways    []Gateway // by trouble, then name
+	gateways    []Gateway              // by trouble, then name
+	places      map[telemetry.Node]int // in gateways
 	gatewaysErr error
 	alerts      []Alert
 	alertsErr   error
@@ -42,6 +43,10 @@ func (d *Dashboards) snapshot(ctx context.Context) snapshot {
 		}
 		return strings.Compare(a.Node.String(), b.Node.String())
 	})
+	s.places = make(map[telemetry.Node]int, len(s.gateways))
+	for i, g := range s.gateways {
+		s.places[g.Node] = i
+	}
 	return s
 }
 
@@ -69,12 +74,11 @@ func (s snapshot) fragment(id string, view any) fragment {
 }
 
 func (s snapshot) find(n telemetry.Node) (Gateway, bool) {
-	for _, g := range s.gateways {
-		if g.Node == n {
-			return g, true
-		}
+	i, ok := s.places[n]
+	if !ok {
+		return Gateway{}, false
 	}
-	return Gateway{}, false
+	return s.gateways[i], true
 }
 
 // name is what people call a gateway.

@@ -64,8 +64,9 @@ type Gateway struct {
 	Since     time.Time // when the state began; zero = not known
 	Heard     time.Time // receive time of its newest message; zero = never
 	Clock     telemetry.TimeQuality
-	Version   string // of its program; "" = not told, as foreign nodes do; then TimeNone is not told either
-	Simulated bool   // its data are artificial
+	Version   string    // of its program; "" = not told, as foreign nodes do; then TimeNone is not told either
+	Simulated bool      // its data are artificial
+	Expires   time.Time // end of its certificate; zero = it has none
 }
 
 // Value is the newest reading of one quantity of one device: a value with its

@@ -62,6 +62,17 @@ type summaryView struct {
 	Ledger               Totals
 	Failed, LedgerFailed bool
 	AlertsFailed         bool
+	Expiring             int // gateways whose certificate ends soon
+}
+
+// expiryWarning is how long before its end a certificate is worth a warning. A
+// gateway renews by itself when a third of its certificate's life is left, 30
+// days: one with a fortnight has failed to.
+const expiryWarning = 14 * 24 * time.Hour
+
+// expires says whether a gateway's certificate ends soon, or has ended.
+func (g *Gateway) expires(now time.Time) bool {
+	return !g.Expires.IsZero() && g.State != StateRevoked && g.Expires.Sub(now) <= expiryWarning
 }
 
 func summarize(s snapshot) summaryView {
@@ -76,6 +87,9 @@ func summarize(s snapshot) summaryView {
 			v.Online++
 		case StateOffline:
 			v.Offline++
+		}
+		if g.expires(s.now) {
+			v.Expiring++
 		}
 	}
 	for _, a := range s.alerts {
@@ -108,8 +122,13 @@ type alertsView struct {
 	Alerts   []alertView
 	Announce string // what a screen reader hears when it changes
 	Only     string // the gateway whose alerts these are; "" = all
+	More     int    // open, but not in Alerts
 	Failed   bool
 }
+
+// maxAlerts is how many alerts one page shows: the gravest and newest. Where
+// thousands fire at once nobody reads them one by one.
+const maxAlerts = 100
 
 // grave ranks a severity; an unknown one is the least.
 func grave(s Severity) int { return slices.Index([]Severity{Information, Warning, Critical}, s) }
@@ -133,6 +152,10 @@ func viewAlerts(l page.Lang, s snapshot, only telemetry.Node) alertsView {
 	}
 	for _, a := range inOrder(s.alerts) {
 		if !only.IsZero() && a.Node != only {
+			continue
+		}
+		if len(out.Alerts) == maxAlerts {
+			out.More++
 			continue
 		}
 		v := alertView{
@@ -165,7 +188,7 @@ func viewAlerts(l page.Lang, s snapshot, only telemetry.Node) alertsView {
 		}
 		out.Alerts = append(out.Alerts, v)
 	}
-	out.Announce = l.T("live.alerts", l.Number(float64(len(out.Alerts)), 0))
+	out.Announce = l.T("live.alerts", l.Number(float64(len(out.Alerts)+out.More), 0))
 	return out
 }
 
@@ -231,7 +254,9 @@ type gatewayView struct {
 	Devices   []deviceView
 	Own       []valueView // the gateway's own health
 	Failed    bool
-	Total     Totals // on the gateway's page
+	Expires   time.Time // of its certificate; zero = it has none
+	Expiring  string    // a warning in words, "" = none is due
+	Total     Totals    // on the gateway's page
 	NoTotal   bool
 }
 
@@ -252,6 +277,12 @@ func viewGateway(l page.Lang, g Gateway, values []Value, err error, now time.Tim
 	}
 	if v.Name == "" {
 		v.Name = g.Node.ID
+	}
+	if v.Expires = g.Expires; g.expires(now) {
+		v.Expiring = l.T("gateway.expired")
+		if days := int(g.Expires.Sub(now) / (24 * time.Hour)); g.Expires.After(now) {
+			v.Expiring = l.T("gateway.expiring", l.Number(float64(days), 0))
+		}
 	}
 	v.ClockTold = g.Version != "" || g.Clock != telemetry.TimeNone
 	v.Class = map[State]string{StateOnline: "ok", StateOffline: "bad", StateRevoked: "bad"}[g.State]

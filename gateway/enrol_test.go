@@ -170,7 +170,9 @@ func claimOptions(t *testing.T, a *authority) ClaimOptions {
 	return ClaimOptions{Code: a.code(), Server: a.address, Data: t.TempDir(), Now: time.Now, Synced: func() bool { return true }}
 }
 
-func TestAClaimGivesAnIdentityThatOnlyTheGatewayCanRead(t *testing.T) {
+// Statement 1: each gateway makes its own key, at its first start, in a file that
+// only it can read.
+func TestStatement1AClaimGivesAnIdentityThatOnlyTheGatewayCanRead(t *testing.T) {
 	a := newAuthority(t, time.Now().Add(-time.Hour), x509.ExtKeyUsageServerAuth)
 	o := claimOptions(t, a)
 	id, err := Claim(t.Context(), o)
@@ -183,6 +185,10 @@ func TestAClaimGivesAnIdentityThatOnlyTheGatewayCanRead(t *testing.T) {
 	info, err := os.Stat(filepath.Join(o.Data, identityFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	other := claimOptions(t, newAuthority(t, time.Now().Add(-time.Hour), x509.ExtKeyUsageServerAuth))
+	if second, err := Claim(t.Context(), other); err != nil || second.Key == id.Key {
+		t.Errorf("another gateway has the same key (%v)", err)
 	}
 	files, _ := os.ReadDir(o.Data)
 	if len(files) != 1 {

@@ -26,6 +26,7 @@ import (
 	"github.com/pantau-id/pantau/gateway/uplink"
 	"github.com/pantau-id/pantau/internal/hostclock"
 	"github.com/pantau-id/pantau/internal/lifecycle"
+	"github.com/pantau-id/pantau/internal/settings"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -248,7 +249,7 @@ func (g *Gateway) startSamplers() {
 	own := newHealth(g.o.Sys, g.o.Gateway.Data, g.o.Boottime,
 		func() uint64 { return g.spool.Stats().Records },
 		func() telemetry.TimeQuality { _, q, _ := g.clock.UTC(g.o.Boottime()); return q })
-	start(SensorOptions{Name: healthDevice, Interval: Duration(healthInterval), Report: Duration(healthInterval)}, own)
+	start(SensorOptions{Name: healthDevice, Interval: settings.Duration(healthInterval), Report: settings.Duration(healthInterval)}, own)
 	for _, o := range g.o.Sensors {
 		device, err := sensors.Open(o.config(), g.buses)
 		if err != nil { // Resolve opened it already

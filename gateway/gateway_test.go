@@ -24,6 +24,7 @@ import (
 
 	"github.com/pantau-id/pantau/firmware-sim/chip"
 	"github.com/pantau-id/pantau/gateway/status"
+	"github.com/pantau-id/pantau/internal/settings"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -50,7 +51,7 @@ func quiet(t *testing.T) Options {
 	o := Defaults()
 	o.Gateway.Data, o.Gateway.Time = t.TempDir(), "assume-ntp"
 	o.Status.Listen = "127.0.0.1:0"
-	o.Spool.Sync, o.Spool.FreeFloor = Duration(20*time.Millisecond), 0
+	o.Spool.Sync, o.Spool.FreeFloor = settings.Duration(20*time.Millisecond), 0
 	o.Logger = slog.New(slog.DiscardHandler)
 	return o
 }
@@ -112,7 +113,7 @@ func TestFromAChipsRegisterToTheServer(t *testing.T) {
 	}
 	o.Gateway.Name = "3374/balaikota"
 	o.Uplink.Server, o.Uplink.Username, o.Uplink.Password = "mqtt://"+address, "3374/balaikota", password
-	second := Duration(time.Second)
+	second := settings.Duration(time.Second)
 	o.Sensors = []SensorOptions{
 		{Part: "sps30", Name: "debu", Bus: chips.socket, Interval: second, Report: second},
 		{Part: "bme280", Name: "cuaca", Bus: chips.socket, Address: chip.BME280Address, Interval: second / 2, Report: second},
@@ -319,7 +320,8 @@ func TestMetricsHaveHelpTexts(t *testing.T) {
 	}
 }
 
-func TestThePageAsksForALoginBeyondLoopback(t *testing.T) {
+// Statement 2, its second half: the page is on the LAN only with TLS and login.
+func TestStatement2ThePageAsksForALoginBeyondLoopback(t *testing.T) {
 	a := newAuthority(t, time.Now().Add(-time.Hour), x509.ExtKeyUsageServerAuth)
 	o := quiet(t)
 	key, keyText, err := newKey()

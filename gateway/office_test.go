@@ -13,6 +13,7 @@ import (
 	"github.com/pantau-id/pantau/firmware-sim/chip"
 	"github.com/pantau-id/pantau/ingest/journal"
 	"github.com/pantau-id/pantau/internal/registry"
+	"github.com/pantau-id/pantau/internal/settings"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -91,7 +92,7 @@ func TestAGatewaysLifeWithTheRealServer(t *testing.T) {
 	}
 	o := quiet(t)
 	o.Gateway.Time, o.Synced = "auto", func() bool { return false }
-	report := Duration(500 * time.Millisecond)
+	report := settings.Duration(500 * time.Millisecond)
 	o.Sensors = []SensorOptions{{Part: "bme280", Name: "cuaca", Bus: chips.socket, Address: chip.BME280Address, Interval: report, Report: report}}
 	g, _ := start(t, o)
 	eventually(t, "readings that wait for claim and clock", func() bool {

@@ -69,11 +69,11 @@ type UplinkOptions struct {
 
 // SpoolOptions bound the journal on the card.
 type SpoolOptions struct {
-	Quota     Bytes    `toml:"quota"`
-	FreeFloor Bytes    `toml:"free_floor"` // stays free on the file system; 0 = nothing is kept free
-	Sync      Duration `toml:"sync"`       // longest time that a record waits for its fsync
-	SyncCount int      `toml:"sync_count"` // records that bring it forward
-	Full      string   `toml:"full"`       // "drop-oldest" or "refuse-new"
+	Quota     settings.Bytes    `toml:"quota"`
+	FreeFloor settings.Bytes    `toml:"free_floor"` // stays free on the file system; 0 = nothing is kept free
+	Sync      settings.Duration `toml:"sync"`       // longest time that a record waits for its fsync
+	SyncCount int               `toml:"sync_count"` // records that bring it forward
+	Full      string            `toml:"full"`       // "drop-oldest" or "refuse-new"
 }
 
 // StatusOptions are the gateway's own page, /metrics and /healthz.
@@ -87,13 +87,13 @@ type StatusOptions struct {
 
 // SensorOptions are one sensor.
 type SensorOptions struct {
-	Part     string   `toml:"part"`     // for example "sps30"; `pantau-gateway scan` names what it finds
-	Name     string   `toml:"name"`     // of the device in all readings; default the part's name
-	Bus      string   `toml:"bus"`      // /dev/i2c-1, /dev/ttyUSB0, or a simulator's unix socket
-	Address  int      `toml:"address"`  // I2C or Modbus address; 0 = the part's usual one
-	Interval Duration `toml:"interval"` // between two samples; default 10 s
-	Report   Duration `toml:"report"`   // between two values sent; a multiple of interval; default 60 s
-	Baud     int      `toml:"baud"`     // serial parts; 0 = as delivered
+	Part     string            `toml:"part"`     // for example "sps30"; `pantau-gateway scan` names what it finds
+	Name     string            `toml:"name"`     // of the device in all readings; default the part's name
+	Bus      string            `toml:"bus"`      // /dev/i2c-1, /dev/ttyUSB0, or a simulator's unix socket
+	Address  int               `toml:"address"`  // I2C or Modbus address; 0 = the part's usual one
+	Interval settings.Duration `toml:"interval"` // between two samples; default 10 s
+	Report   settings.Duration `toml:"report"`   // between two values sent; a multiple of interval; default 60 s
+	Baud     int               `toml:"baud"`     // serial parts; 0 = as delivered
 	// EmptyMM and FullMM are the distances in mm from an a02yyuw to the surface of
 	// an empty and of a full bin; with both it yields the fill level too.
 	EmptyMM float64 `toml:"empty_mm"`
@@ -105,7 +105,7 @@ func Defaults() Options {
 	return Options{
 		Gateway: GatewayOptions{Time: "auto"},
 		Spool: SpoolOptions{
-			Quota: 256 << 20, FreeFloor: 64 << 20, Sync: Duration(2 * time.Second), SyncCount: 256, Full: "drop-oldest",
+			Quota: 256 << 20, FreeFloor: 64 << 20, Sync: settings.Duration(2 * time.Second), SyncCount: 256, Full: "drop-oldest",
 		},
 		Status: StatusOptions{Listen: "127.0.0.1:9101"},
 	}
@@ -373,8 +373,8 @@ func (o *Options) resolveStatus(c *checker) {
 }
 
 const (
-	defaultInterval = Duration(10 * time.Second)
-	defaultReport   = Duration(time.Minute)
+	defaultInterval = settings.Duration(10 * time.Second)
+	defaultReport   = settings.Duration(time.Minute)
 	minInterval     = 100 * time.Millisecond
 	maxReport       = 24 * time.Hour
 )
@@ -447,62 +447,4 @@ func resolveTimes(c *checker, field func(string) string, s *SensorOptions) {
 	case report%interval != 0:
 		c.bad(field("report"), s.Report, fmt.Sprintf("want a multiple of the interval, %v", interval))
 	}
-}
-
-// Duration reads "10s" or "1m".
-type Duration time.Duration
-
-// UnmarshalText reads a duration as Go writes it.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil || v < 0 {
-		return fmt.Errorf("duration %q: want for example 10s or 1m", text)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalText writes what UnmarshalText reads.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// String writes 10s, 1m0s.
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// Bytes is a size that reads "256MiB", "1GB" or a plain number of bytes.
-type Bytes int64
-
-// UnmarshalText reads a size.
-func (b *Bytes) UnmarshalText(text []byte) error {
-	s := string(text)
-	factor := int64(1)
-	for _, unit := range byteUnits {
-		if digits, ok := strings.CutSuffix(s, unit.suffix); ok {
-			s, factor = digits, unit.factor
-			break
-		}
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
-	if err != nil || n < 0 || n > 1<<50/factor {
-		return fmt.Errorf("size %q: want for example 256MiB or 1GB", text)
-	}
-	*b = Bytes(n * factor)
-	return nil
-}
-
-var byteUnits = []struct {
-	suffix string
-	factor int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
-
-// MarshalText writes what UnmarshalText reads.
-func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
-
-// String writes the size in the largest unit that divides it.
-func (b Bytes) String() string {
-	for _, unit := range byteUnits {
-		if b != 0 && int64(b)%unit.factor == 0 {
-			return strconv.FormatInt(int64(b)/unit.factor, 10) + unit.suffix
-		}
-	}
-	return "0B"
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pantau-id/pantau/gateway/sensors/fault"
 	"github.com/pantau-id/pantau/gateway/spool"
+	"github.com/pantau-id/pantau/internal/settings"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -73,7 +74,7 @@ func sampling(t *testing.T, d time.Duration, devices map[string]*scripted, inter
 	defer cancel()
 	var group sync.WaitGroup
 	for name, dev := range devices {
-		o := SensorOptions{Name: name, Interval: Duration(interval), Report: Duration(report)}
+		o := SensorOptions{Name: name, Interval: settings.Duration(interval), Report: settings.Duration(report)}
 		s := newSampler(o, dev, boottime, got.keep, slog.New(slog.DiscardHandler))
 		group.Go(func() { s.run(ctx) })
 	}
@@ -218,7 +219,7 @@ func TestWhatWasSampledIsReportedAtTheEnd(t *testing.T) {
 func TestALoopThatStandsStillIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		s := newSampler(SensorOptions{Name: "s", Interval: Duration(time.Second), Report: Duration(time.Second)},
+		s := newSampler(SensorOptions{Name: "s", Interval: settings.Duration(time.Second), Report: settings.Duration(time.Second)},
 			&scripted{quantity: "voltage"}, func() time.Duration { return time.Since(begin) }, func(spool.Sample) {}, slog.New(slog.DiscardHandler))
 		time.Sleep(10 * time.Second)
 		if d := s.stuckFor(); d != 0 {

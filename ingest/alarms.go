@@ -13,6 +13,10 @@ import (
 // RulesAlerts names the rules entries that hold alert rules (alert.Parse).
 const RulesAlerts = "alerts"
 
+// RulesForget names the entries that say that a node was revoked: from there on
+// nobody misses it. The text is the node's name, "group/id".
+const RulesForget = "forget"
+
 // Alarms is the alert reader's core: it turns messages into the alert core's
 // observations and gathers the transitions, which must be kept durably before
 // its checkpoint moves.
@@ -79,9 +83,18 @@ func (a *Alarms) Tick(_ uint64, _ envelope.Tick, frontier int64) {
 	a.take(a.core.Advance(a.frontier))
 }
 
-// Rules takes a change of alert rules; one that cannot be read leaves the rules
-// as they are and counts.
-func (a *Alarms) Rules(_ uint64, r envelope.Rules) {
+// Rules takes a change of alert rules, or a node that was revoked; what cannot
+// be read leaves all as it is and counts.
+func (a *Alarms) Rules(seq uint64, r envelope.Rules) {
+	if r.Name == RulesForget {
+		n, err := telemetry.ParseNode(string(r.Body))
+		if err != nil {
+			a.bad++
+			return
+		}
+		a.take(a.core.Forget(n, place(Position{Seq: seq}, 0)))
+		return
+	}
 	if r.Name != RulesAlerts {
 		return
 	}
@@ -92,9 +105,6 @@ func (a *Alarms) Rules(_ uint64, r envelope.Rules) {
 	}
 	a.take(a.core.SetRules(rules, a.frontier))
 }
-
-// Forget drops a node that was revoked: nobody misses it.
-func (a *Alarms) Forget(n telemetry.Node) { a.take(a.core.Forget(n)) }
 
 // InForce returns the rules in force, and how many changes could not be read.
 func (a *Alarms) InForce() (rules []alert.Rule, unreadable int) { return a.core.Rules(), a.bad }

@@ -8,7 +8,7 @@
 //
 // The deciding parts are state machines without clock, goroutine or I/O: Births
 // (what a message means), Feed (entries → judged messages), Ledger, Store
-// (messages → a batch of points), Latest, Frontier, Hours. Their inputs are
+// (messages → a batch of points), Latest, Alarms, Frontier, Hours. Their inputs are
 // events that carry their own times, their outputs are batches, effects and a
 // checkpoint.Delta. Thin shells around them (reader.go, storing.go, ingest.go,
 // worker.go) read the journal, write InfluxDB and commit checkpoints.

@@ -406,6 +406,13 @@ func (i *Ingest) LedgerNodes() []NodeLedger {
 	return out
 }
 
+// LedgerNode returns the totals of one node; zero if it never sent.
+func (i *Ingest) LedgerNode(n telemetry.Node) Totals {
+	i.storing.books.RLock()
+	defer i.storing.books.RUnlock()
+	return i.storing.accounts.Ledger.Node(n)
+}
+
 // LedgerHoles lists what of a node is not in the database, and why.
 func (i *Ingest) LedgerHoles(n telemetry.Node) []Hole {
 	i.storing.books.RLock()
@@ -496,8 +503,15 @@ func (i *Ingest) rebirths(asked map[telemetry.Node]time.Time, wanted []Rebirth) 
 	}
 }
 
-// Forget drops a removed node from the latest values. Its readings stay.
-func (i *Ingest) Forget(n telemetry.Node) { i.latest.forget(n) }
+// Forget puts it into the journal that a node was revoked: from there on its
+// values are no longer the latest ones, its alerts resolve, and nobody misses
+// it. Its readings stay. Whatever comes from it later makes it known again.
+func (i *Ingest) Forget(ctx context.Context, n telemetry.Node) error {
+	if _, err := i.o.Journal.Append(ctx, envelope.AppendRules(nil, envelope.Rules{Name: RulesForget, Body: []byte(n.String())})); err != nil {
+		return fmt.Errorf("put it into the journal that %s is gone: %w", n, err)
+	}
+	return nil
+}
 
 // StateFiles lists the files of the checkpoints that exist, for backups.
 func (i *Ingest) StateFiles() ([]string, error) {

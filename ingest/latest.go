@@ -94,6 +94,7 @@ type Latest struct {
 	rebirths  []Rebirth
 	version   uint64
 	changed   map[*nodeLatest]bool
+	gone      map[telemetry.Node]uint64 // forgotten nodes, by the version that did so
 }
 
 type nodeLatest struct {
@@ -104,7 +105,7 @@ type nodeLatest struct {
 // NewLatest returns an empty state.
 func NewLatest(h Holes) *Latest {
 	return &Latest{holes: h, nodes: map[telemetry.Node]*nodeLatest{}, slots: map[*Birth][]*Value{}, processes: map[uint64]bool{},
-		changed: map[*nodeLatest]bool{}}
+		changed: map[*nodeLatest]bool{}, gone: map[telemetry.Node]uint64{}}
 }
 
 func (l *Latest) node(n telemetry.Node) *nodeLatest {
@@ -112,6 +113,7 @@ func (l *Latest) node(n telemetry.Node) *nodeLatest {
 	if nl == nil {
 		nl = &nodeLatest{Node: Node{Node: n, Status: Unknown, seq: NoSeq}, values: map[[2]string]*Value{}}
 		l.nodes[n] = nl
+		delete(l.gone, n)
 	}
 	return nl
 }
@@ -324,29 +326,40 @@ func (l *Latest) Tick(_ uint64, t envelope.Tick, _ int64) {
 	}
 }
 
-// Rules changes nothing here.
-func (l *Latest) Rules(uint64, envelope.Rules) {}
-
-// Forget drops a node that was removed.
-func (l *Latest) Forget(n telemetry.Node) {
+// Rules drops a node that was revoked (RulesForget).
+func (l *Latest) Rules(_ uint64, r envelope.Rules) {
+	if r.Name != RulesForget {
+		return
+	}
+	n, err := telemetry.ParseNode(string(r.Body))
+	if err != nil {
+		return // the alert reader counts it
+	}
 	if nl := l.nodes[n]; nl != nil {
 		delete(l.nodes, n)
 		clear(l.slots)
 		l.version++
 		l.changed[nl] = true
+		l.gone[n] = l.version
 	}
 }
 
 // Snapshot is a copy of what Latest knows, or of what changed in it.
 type Snapshot struct {
-	Version uint64  `json:"version"`
-	Nodes   []Node  `json:"nodes"`  // by name
-	Values  []Value `json:"values"` // by node, device, quantity
+	Version uint64           `json:"version"`
+	Nodes   []Node           `json:"nodes"`          // by name
+	Values  []Value          `json:"values"`         // by node, device, quantity
+	Gone    []telemetry.Node `json:"gone,omitempty"` // forgotten meanwhile
 }
 
 // Since returns what changed after the given version; 0 returns all.
 func (l *Latest) Since(version uint64) Snapshot {
 	s := Snapshot{Version: l.version}
+	for n, at := range l.gone {
+		if at > version {
+			s.Gone = append(s.Gone, n)
+		}
+	}
 	for _, n := range l.nodes {
 		if n.version <= version && version != 0 {
 			continue // a value changes only with its node

@@ -208,7 +208,11 @@ func TestLatestSurvivesARestart(t *testing.T) {
 	if none.Len() != 0 {
 		t.Error("what did not change is written again")
 	}
-	h.core.Forget(gw)
+	version := h.core.Since(0).Version
+	h.core.Rules(9, envelope.Rules{Name: RulesForget, Body: []byte(gw.String())})
+	if s := h.core.Since(version); len(s.Gone) != 1 || s.Gone[0] != gw || len(s.Nodes) != 0 {
+		t.Errorf("watchers hear %+v of a forgotten node", s)
+	}
 	h.core.Checkpoint(&none)
 	none.Each(func(_ string, _, value []byte) {
 		if value != nil {

@@ -49,13 +49,6 @@ func (k *latestKeeper) since(version uint64) Snapshot {
 	return k.core.Since(version)
 }
 
-func (k *latestKeeper) forget(n telemetry.Node) {
-	k.mu.Lock()
-	k.core.Forget(n)
-	k.mu.Unlock()
-	k.notify()
-}
-
 // watchEvery is how often a watcher hears at most.
 const watchEvery = 250 * time.Millisecond
 
@@ -78,7 +71,7 @@ func (i *Ingest) Watch(ctx context.Context) <-chan Snapshot {
 			changed := i.latest.changed
 			i.latest.watching.Unlock()
 			s := i.latest.since(version)
-			if first || len(s.Nodes) > 0 || len(s.Values) > 0 {
+			if first || len(s.Nodes) > 0 || len(s.Values) > 0 || len(s.Gone) > 0 {
 				select {
 				case <-ctx.Done():
 					return

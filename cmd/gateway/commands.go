@@ -171,6 +171,13 @@ func orNone(places []string) string {
 	return strings.Join(places, ", ")
 }
 
+// errNoGateway says that nothing answers where a gateway's page should be.
+type errNoGateway struct{ error }
+
+func (e errNoGateway) Error() string { return "no gateway answers: " + e.error.Error() }
+
+func (e errNoGateway) Unwrap() error { return e.error }
+
 func healthCommand() *cobra.Command {
 	var url string
 	var asJSON bool
@@ -188,7 +195,7 @@ Exit codes: 0 it runs (what is missing is printed); 1 a loop makes no progress;
 			}
 			response, err := (&http.Client{Timeout: 5 * time.Second}).Do(r)
 			if err != nil {
-				return fmt.Errorf("%w: %w", gateway.ErrUnreachable, err)
+				return errNoGateway{err}
 			}
 			defer response.Body.Close()
 			var h status.Health

@@ -48,7 +48,7 @@ can't be used ends the program, unless other settings ran before in the same
 data folder: then those run on, and log and page say so.
 
 Exit codes: 0 done, or ended by a signal; 1 failed; 2 wrong usage or settings;
-3 the server can't be reached: try again.`
+3 the server (health: the gateway) can't be reached: try again.`
 
 func main() {
 	// 15 MB resident are promised: a small heap is collected rather early.
@@ -64,12 +64,13 @@ func main() {
 
 func exitCode(err error) int {
 	var usage usageError
+	var silent errNoGateway
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
 		return 2
-	case errors.Is(err, gateway.ErrUnreachable):
+	case errors.Is(err, gateway.ErrUnreachable), errors.As(err, &silent):
 		return 3
 	}
 	return 1

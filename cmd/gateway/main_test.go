@@ -117,7 +117,7 @@ func TestCommandsAndExitCodes(t *testing.T) {
 		{[]string{"claim", code, "--data", dir}, 2, "name the server"},
 		{[]string{"claim", "abc", "--server", "127.0.0.1:1", "--data", dir}, 1, "claim code"},
 		{[]string{"claim", code, "--server", "127.0.0.1:1", "--data", dir}, 3, "can't be reached"},
-		{[]string{"health", "--url", "http://127.0.0.1:1"}, 3, "can't be reached"},
+		{[]string{"health", "--url", "http://127.0.0.1:1"}, 3, "no gateway answers"},
 		{[]string{"scan", filepath.Join(dir, "absent.sock")}, 1, "nothing answers"},
 	} {
 		out, got := run(t, c.args...)

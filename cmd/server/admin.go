@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -70,11 +71,14 @@ func healthCommand() *cobra.Command {
 }
 
 func gatewayCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "gateway", Short: "Add, import, list and revoke gateways"}
+	cmd := group("gateway", "Add, import, list and revoke gateways")
 	var add server.AddGateway
 	addCmd := adminCommand("add", "Register a gateway and print its one-time claim", none,
 		func(c *server.Client, cmd *cobra.Command, _ []string) (server.Claim, error) {
 			var claim server.Claim
+			if add.Name == "" {
+				return claim, usageError{fmt.Errorf("name the gateway: --name; see %s --help", cmd.CommandPath())}
+			}
 			err := c.Call(cmd.Context(), http.MethodPost, "/gateways", add, &claim)
 			return claim, err
 		},
@@ -87,7 +91,6 @@ func gatewayCommand() *cobra.Command {
 	addCmd.Flags().StringVar(&add.Name, "name", "", "the gateway's id: letters, digits, hyphens")
 	addCmd.Flags().StringVar(&add.Site, "site", "", "code of the site where it hangs")
 	addCmd.Flags().StringVar(&add.Group, "group", "", "Sparkplug group, if it is not the district")
-	_ = addCmd.MarkFlagRequired("name")
 	var dry bool
 	importCmd := adminCommand("import FILE.csv", "Register many nodes with passwords: group,name,password,district,site", exactly(1, "one file"),
 		func(c *server.Client, cmd *cobra.Command, args []string) (server.ImportResult, error) {
@@ -184,7 +187,7 @@ func ledgerCommand() *cobra.Command {
 }
 
 func deadLetterCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "deadletter", Short: "List, show and retry what could not be decoded or stored"}
+	cmd := group("deadletter", "List, show and retry what could not be decoded or stored")
 	cmd.AddCommand(
 		adminCommand("list", "List dead letters", none,
 			func(c *server.Client, cmd *cobra.Command, _ []string) ([]server.DeadLetter, error) {
@@ -201,7 +204,7 @@ func deadLetterCommand() *cobra.Command {
 		adminCommand("show ID", "Show one dead letter with its bytes", exactly(1, "one id"),
 			func(c *server.Client, cmd *cobra.Command, args []string) (server.DeadLetter, error) {
 				var d server.DeadLetter
-				return d, c.Call(cmd.Context(), http.MethodGet, "/deadletters/"+args[0], nil, &d)
+				return d, c.Call(cmd.Context(), http.MethodGet, "/deadletters/"+url.PathEscape(args[0]), nil, &d)
 			},
 			func(w io.Writer, d server.DeadLetter) error {
 				enc := json.NewEncoder(w)
@@ -211,14 +214,15 @@ func deadLetterCommand() *cobra.Command {
 		adminCommand("retry ID", "Try one dead letter again", exactly(1, "one id"),
 			func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
 				var done server.Done
-				return done, c.Call(cmd.Context(), http.MethodPost, "/deadletters/"+args[0]+"/retry", nil, &done)
+				return done, c.Call(cmd.Context(), http.MethodPost, "/deadletters/"+url.PathEscape(args[0])+"/retry", nil, &done)
 			}, showDone),
 	)
 	return cmd
 }
 
 func rulesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Show and set the alert rules; a change holds for what follows it"}
+	cmd := group("rules", "Show and set the alert rules; a change holds for what follows it")
+	cmd.Example = "  pantau rules show > rules.json\n  # edit rules.json\n  pantau rules set rules.json"
 	get := adminCommand("show", "Print the alert rules in force, as JSON", none,
 		func(c *server.Client, cmd *cobra.Command, _ []string) ([]alert.Rule, error) {
 			var rules []alert.Rule
@@ -246,7 +250,7 @@ func rulesCommand() *cobra.Command {
 }
 
 func userCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "user", Short: "Help people sign in"}
+	cmd := group("user", "Help people sign in")
 	cmd.AddCommand(adminCommand("reset NAME", "Print a one-time password; the old one and all sessions end", exactly(1, "one user name"),
 		func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
 			var done server.Done

@@ -26,7 +26,8 @@ const long = `Pantau watches over environment, waste and energy sensors.
 
 "pantau serve" starts the server: gateways' MQTT door, journal, database writer,
 alerts and pages. All other commands talk to the running server through
-DATA/admin.sock, so run them on the same machine, as the same user or root.
+DATA/admin.sock, so run them on the same machine, as the same user or root, with
+the same --data.
 
 Begin with:
   pantau serve --data ./pantau-data
@@ -64,15 +65,28 @@ type usageError struct{ error }
 func (u usageError) Unwrap() error { return u.error }
 
 func root() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "pantau", Long: long, Version: version,
-		SilenceErrors: true, SilenceUsage: true,
-	}
+	cmd := group("pantau", "Server and command line of Pantau")
+	cmd.Long, cmd.Version, cmd.SilenceErrors, cmd.SilenceUsage = long, version, true, true
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	cmd.AddCommand(serveCommand(), checkCommand(), healthCommand(), gatewayCommand(), ledgerCommand(), deadLetterCommand(), rulesCommand(), userCommand())
 	return cmd
+}
+
+// group is a command that only holds others. Bare it shows its help; a word that
+// it does not know is wrong usage.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], c.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 }
 
 // exactly is cobra.ExactArgs with our exit code.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -29,7 +28,7 @@ func optionFlags(cmd *cobra.Command) func() (server.Options, error) {
 	f.StringVar(&given.HTTP.BaseURL, "base-url", "", "how people reach the pages, for links in messages")
 	f.StringVar(&given.MQTT.Listen, "mqtt", given.MQTT.Listen, "address of the gateways' door (MQTT over TLS)")
 	f.StringVar(&given.MQTT.Plain, "mqtt-plain", "", "address of MQTT without TLS: loopback only, with user name and password (off if empty)")
-	f.StringVar(&mqttName, "mqtt-name", "", "host name or address that gateways use for the MQTT door")
+	f.StringVar(&mqttName, "mqtt-name", "", "host name or address by which gateways elsewhere reach the MQTT door; its certificate is for it")
 	f.StringVar(&given.Influx.URL, "influx-url", given.Influx.URL, "InfluxDB 1.8 or 2.x")
 	f.StringVar(&given.Influx.Org, "influx-org", "", "organisation (InfluxDB 2.x)")
 	f.StringVar(&given.Influx.Prefix, "influx-prefix", given.Influx.Prefix, "first part of the databases' names")
@@ -87,6 +86,9 @@ func serveCommand() *cobra.Command {
 			return err
 		}
 		o.Logger = log
+		for _, w := range o.Warnings() {
+			log.Warn(w)
+		}
 		s, err := server.New(o)
 		if err != nil {
 			return err
@@ -126,7 +128,7 @@ func checkCommand() *cobra.Command {
 			return fmt.Errorf("print settings: %w", err)
 		}
 		for _, w := range o.Warnings() {
-			fmt.Fprintln(os.Stderr, "warning:", w)
+			fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 		}
 		_, err = cmd.OutOrStdout().Write(text)
 		return err

@@ -77,16 +77,34 @@ func (c *Core) find(lane Lane, now time.Duration, limit Limit) (Batch, *salvage)
 			return b, unreadable
 		}
 		if s.idle() && s != c.active {
-			s.noLive = s.noLive || lane == Live
-			if i := s.at(waiting[0].From); lane == Backlog && i < len(s.index) {
-				s.noBacklog = s.index[i].time
-			}
+			c.fruitless(s, lane, oldest)
 		}
 		if lane == Live && s.synced < s.size && !c.o.Omit.Durable {
 			break // what follows must not overtake what is not yet fsynced here
 		}
 	}
 	return Batch{}, nil
+}
+
+// fruitless notes that a look through a segment gave nothing for a lane, unless
+// something of that lane only waits for its mapping.
+func (c *Core) fruitless(s *segment, lane Lane, oldest int64) {
+	left := s.open.Minus(s.taken)
+	for i := s.at(left[0].From); i < len(s.index); i++ {
+		x := s.index[i]
+		if !left.Has(x.number) {
+			continue
+		}
+		live := c.live(s, x, oldest)
+		switch {
+		case lane == Backlog && live:
+			s.noBacklog = x.time // times grow with the numbers
+			return
+		case lane == Backlog || live:
+			return
+		}
+	}
+	s.noLive = s.noLive || lane == Live
 }
 
 // barren reports whether a segment can be passed over without a look at its

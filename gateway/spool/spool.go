@@ -23,7 +23,7 @@ type Options struct {
 	Boot         clock.BootID
 	Quota        int64         // bytes of all segments; default 256 MiB, at least 8 segments
 	FreeFloor    int64         // bytes that stay free on the file system; default 64 MiB, negative = none
-	SegmentBytes int64         // default 128 KiB
+	SegmentBytes int64         // default 128 KiB, or an eighth of a quota below 1 MiB
 	SyncEvery    time.Duration // longest time a record waits for its fsync; default 2 s
 	SyncCount    int           // records that bring it forward; default 256
 	Policy       Policy
@@ -84,11 +84,11 @@ func Open(o Options) (*Spool, error) {
 	if o.Dir == "" || o.Boot == (clock.BootID{}) {
 		return nil, errors.New("spool: Dir and Boot are required")
 	}
-	if o.SegmentBytes <= 0 {
-		o.SegmentBytes = 128 << 10
-	}
 	if o.Quota == 0 {
 		o.Quota = 256 << 20
+	}
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = min(128<<10, o.Quota/8)
 	}
 	if o.Quota < 8*o.SegmentBytes {
 		return nil, fmt.Errorf("spool: quota = %d bytes: want at least %d", o.Quota, 8*o.SegmentBytes)

@@ -428,6 +428,14 @@ func TestFullSpoolDropsTheOldestAndSaysSo(t *testing.T) {
 	}
 }
 
+// The smallest quota that the gateway's settings take.
+func TestSmallQuotaOpens(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Quota, o.SegmentBytes = 256<<10, 0 })
+	if b.Spool.o.SegmentBytes != 32<<10 {
+		t.Errorf("segments of %d bytes", b.Spool.o.SegmentBytes)
+	}
+}
+
 func TestFullSpoolRefusesNewAndSaysSo(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Quota, o.Policy = 8*o.SegmentBytes, RefuseNew })
 	b.mapping()

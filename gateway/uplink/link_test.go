@@ -381,6 +381,9 @@ func (a *authority) listener(c *x509.Certificate, key *ecdsa.PrivateKey) string 
 	return fmt.Sprintf("cafile %s\ncertfile %s\nkeyfile %s\nrequire_certificate true\nuse_identity_as_username true\nallow_anonymous false\nuser root\n", ca, crt, k)
 }
 
+// TestTLS is statement 3: a server certificate that is expired, of another name
+// or of another authority (a self-signed one is its own) is refused, and the
+// status says so.
 func TestTLS(t *testing.T) {
 	now := time.Now()
 	a := newAuthority(t, now.AddDate(-2, 0, 0))

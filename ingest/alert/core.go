@@ -310,10 +310,26 @@ func (c *Core) Heard(n telemetry.Node, position uint64) []Transition {
 	return out
 }
 
-// Forget drops a node that was revoked or removed: it is no longer missed.
-func (c *Core) Forget(n telemetry.Node) []Transition {
-	out := c.Heard(n, c.heard[n].Position)
+// Forget drops a node that was revoked, as the journal says at a position: it is
+// no longer missed, and its alerts resolve, since nothing else could end them.
+func (c *Core) Forget(n telemetry.Node, position uint64) []Transition {
+	var out []Transition
+	for _, k := range c.sortedHeld() {
+		if k.series.Node != n {
+			continue
+		}
+		i := slices.IndexFunc(c.rules, func(r Rule) bool { return r.ID == k.rule })
+		if h := c.held[k]; h.State == Firing && i >= 0 {
+			if c.rules[i].Condition == NoData {
+				h.Num = position // the node's last word may have ended a silence already
+			}
+			out = append(out, c.transition(&c.rules[i], k.series, h, Resolved, c.frontier, 0))
+		}
+		delete(c.held, k)
+		c.changedHeld[k] = true
+	}
 	delete(c.heard, n)
+	c.changedHeard[n] = true
 	return out
 }
 

@@ -153,6 +153,44 @@ func TestSilenceFiresOnTheFrontierAndEndsWithTheFirstWord(t *testing.T) {
 	}
 }
 
+// A revoked node is missed by nobody, and leaves no alert behind that nothing
+// could end: also if its last word ended a silence, so that the same place in
+// the journal resolves twice.
+func TestARevokedNodeIsNotMissed(t *testing.T) {
+	f := newFeeder(rule(func(r *Rule) { r.For = 0 }), rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) }))
+	c, keys := f.core, map[string]bool{}
+	open := 0
+	take := func(out []Transition) {
+		for _, x := range out {
+			if keys[x.Key] {
+				t.Errorf("key %s twice: it would be swallowed", x.Key)
+			}
+			keys[x.Key] = true
+			open += map[State]int{Firing: 1, Resolved: -1}[x.State]
+		}
+	}
+	c.Advance(1000)
+	take(c.Heard(air.Node, 7))
+	take(c.Advance(100_000)) // silent
+	take(c.Heard(air.Node, 9))
+	take(c.Advance(200_000)) // silent again, its last word at 9
+	expect(t, f.feed(60), Firing)
+	open++
+	take(c.Forget(air.Node, 12))
+	if open != 0 {
+		t.Errorf("%d alerts stay open", open)
+	}
+	if out := c.Advance(10_000_000); len(out) != 0 {
+		t.Errorf("a revoked node is missed: %v", out)
+	}
+	for key, value := range c.Changed() {
+		if value != nil && key != keyRules && key != keyFrontier {
+			t.Errorf("the checkpoint keeps %q", key)
+		}
+	}
+	expect(t, f.feed(60), Firing) // claimed anew
+}
+
 func TestARuleThatGoesResolvesItsAlerts(t *testing.T) {
 	f := newFeeder(rule(func(r *Rule) { r.For = 0 }))
 	expect(t, f.feed(60), Firing)

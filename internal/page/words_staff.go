@@ -72,6 +72,9 @@ var staff = map[Key]Text{
 	"network.alerts_none":      {"tidak ada", "none"},
 	"network.alerts_unseen":    {"%s belum ditangani", "%s not acknowledged"},
 	"network.alerts_all":       {"semua sudah ditangani", "all acknowledged"},
+	"network.certificates":     {"Sertifikat", "Certificates"},
+	"network.expiring":         {"%s gateway: berakhir dalam 14 hari atau sudah berakhir", "%s gateways: end within 14 days or have ended"},
+	"network.expiring_why":     {"pembaruan otomatis belum berhasil", "automatic renewal has not succeeded"},
 	"network.unreadable_short": {"belum dapat dibaca", "cannot be read"},
 	"network.unreadable":       {"Bagian ini belum dapat dibaca. Halaman mencoba lagi dengan sendirinya.", "This part cannot be read right now. The page keeps trying."},
 
@@ -97,6 +100,7 @@ var staff = map[Key]Text{
 	"live.alerts":  {"Daftar peringatan berubah: %s terbuka.", "The list of alerts changed: %s open."},
 
 	"alerts.title":      {"Peringatan terbuka", "Open alerts"},
+	"alerts.more":       {"dan %s peringatan lain; yang paling gawat dan terbaru ada di atas", "and %s more alerts; the gravest and newest are above"},
 	"alerts.none":       {"Tidak ada peringatan terbuka.", "No open alerts."},
 	"alerts.above":      {"%s di atas %s", "%s above %s"},
 	"alerts.below":      {"%s di bawah %s", "%s below %s"},
@@ -143,6 +147,9 @@ var staff = map[Key]Text{
 	"gateway.none":         {"belum diisi", "not set"},
 	"gateway.since":        {"Keadaan sejak", "In this state since"},
 	"gateway.state":        {"Keadaan", "State"},
+	"gateway.expires":      {"Sertifikat berlaku sampai", "Certificate valid until"},
+	"gateway.expiring":     {"Sertifikat berakhir dalam %s hari dan belum diperbarui.", "The certificate ends in %s days and has not been renewed."},
+	"gateway.expired":      {"Sertifikat sudah berakhir: gateway perlu klaim baru.", "The certificate has ended: the gateway needs a new claim."},
 	"gateway.own":          {"Gateway sendiri", "The gateway itself"},
 	"gateway.values":       {"Nilai terakhir", "Last values"},
 	"gateway.back":         {"Semua gateway", "All gateways"},

@@ -27,6 +27,9 @@ func (n network) Gateways(context.Context) ([]dashboards.Gateway, error) {
 			view.Since, view.Heard = nanos(node.Since), nanos(node.LastSeen)
 			view.Clock, view.Version, view.Simulated = node.Clock, node.Version, node.Simulated
 		}
+		if g.Credential == registry.Certificate {
+			view.Expires = g.Expires
+		}
 		if g.Revoked {
 			view.State = dashboards.StateRevoked
 		}
@@ -90,7 +93,18 @@ func condition(c alert.Condition) dashboards.Condition {
 }
 
 func (a alerts) Acknowledge(ctx context.Context, id, who, note string) error {
-	return a.s.book.Acknowledge(ctx, id, ingest.Acknowledgement{Who: who, At: time.Now().UTC(), Note: note})
+	now := time.Now().UTC()
+	if err := a.s.book.Acknowledge(ctx, id, ingest.Acknowledgement{Who: who, At: now, Note: note}); err != nil {
+		return err
+	}
+	for _, r := range a.s.book.Open() {
+		if t := r.Firing; t.Key == id && t.Rule == ruleMisuse {
+			// No reading can clear it: it ends with whoever looked after it.
+			t.Key, t.State, t.Time = id+"|"+string(alert.Resolved), alert.Resolved, now.UnixMilli()
+			return a.s.book.Keep(ctx, []alert.Transition{t})
+		}
+	}
+	return nil
 }
 
 // ledger counts record numbers.
@@ -101,12 +115,7 @@ func (l ledger) Total(context.Context) (dashboards.Totals, error) {
 }
 
 func (l ledger) Gateway(_ context.Context, node telemetry.Node) (dashboards.Totals, error) {
-	for _, n := range l.s.ingest.LedgerNodes() {
-		if n.Node == node {
-			return totals(n.Totals), nil
-		}
-	}
-	return dashboards.Totals{}, nil
+	return totals(l.s.ingest.LedgerNode(node)), nil
 }
 
 func totals(t ingest.Totals) dashboards.Totals {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"time"
 )
@@ -61,7 +62,10 @@ func (c *Client) Call(ctx context.Context, method, path string, body, out any) e
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return err
+		if cause := new(url.Error); errors.As(err, &cause) {
+			err = cause.Err // the address that it names is not one to people
+		}
+		return fmt.Errorf("ask the server: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

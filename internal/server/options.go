@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pantau-id/pantau/internal/settings"
@@ -69,7 +67,7 @@ type InfluxOptions struct {
 
 // JournalOptions bound the log on disk.
 type JournalOptions struct {
-	Quota Bytes `toml:"quota"`
+	Quota settings.Bytes `toml:"quota"`
 }
 
 // WebhookOptions are one webhook channel.
@@ -89,43 +87,6 @@ type EmailOptions struct {
 	PasswordFile string   `toml:"password_file"`
 	From         string   `toml:"from"`
 	To           []string `toml:"to"`
-}
-
-// Bytes is a size that reads "10GB", "512MiB" or a plain number of bytes.
-type Bytes int64
-
-// UnmarshalText reads a size.
-func (b *Bytes) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	for _, unit := range []struct {
-		suffix string
-		factor int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}, {"", 1}} {
-		digits, ok := strings.CutSuffix(s, unit.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n <= 0 || n > math.MaxInt64/unit.factor {
-			break
-		}
-		*b = Bytes(n * unit.factor)
-		return nil
-	}
-	return fmt.Errorf("size %q: want for example 10GB or 512MiB", s)
-}
-
-// MarshalText writes the size in the largest unit that divides it.
-func (b Bytes) MarshalText() ([]byte, error) {
-	switch {
-	case b >= 1e9 && b%1e9 == 0:
-		return fmt.Appendf(nil, "%dGB", b/1e9), nil
-	case b >= 1e6 && b%1e6 == 0:
-		return fmt.Appendf(nil, "%dMB", b/1e6), nil
-	case b >= 1<<20 && b%(1<<20) == 0:
-		return fmt.Appendf(nil, "%dMiB", b>>20), nil
-	}
-	return fmt.Appendf(nil, "%dB", b), nil
 }
 
 // Defaults returns what holds without a file and flags.
@@ -203,7 +164,7 @@ func (o *Options) Resolve() error {
 		bad("influx.prefix", o.Influx.Prefix, "want a plain word, for example pantau")
 	}
 	if o.Journal.Quota < 16<<20 {
-		bad("journal.quota", int64(o.Journal.Quota), "want at least 16MiB")
+		bad("journal.quota", o.Journal.Quota, "want at least 16MiB")
 	}
 	secret := func(field, file, environment string) string {
 		value := os.Getenv(environment)
@@ -260,6 +221,9 @@ func (o *Options) Warnings() []string {
 	var out []string
 	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil && !loopback(host) && o.HTTP.Cert == "" && len(o.HTTP.TrustedProxies) == 0 {
 		out = append(out, fmt.Sprintf("pages are served in the clear beyond this machine (http.listen = %q): set http.cert and http.key, or http.trusted_proxies", o.HTTP.Listen))
+	}
+	if host, _, err := net.SplitHostPort(o.MQTT.Listen); err == nil && !loopback(host) && len(o.MQTT.Names) == 0 {
+		out = append(out, fmt.Sprintf("mqtt.listen = %q: gateways elsewhere refuse the server's certificate until mqtt.names says how they reach it", o.MQTT.Listen))
 	}
 	if o.Clock == "assume-synchronised" {
 		out = append(out, `clock = "assume-synchronised": nobody checks that this machine's clock is right`)

@@ -54,13 +54,14 @@ type Server struct {
 	ingest    *ingest.Ingest
 	view      view
 	alarms    *ingest.Alarms
-	alarmsMu  sync.Mutex
+	alarmsMu  sync.Mutex // guards alarms
 	book      *ingest.AlertBook
 	gate      atomic.Pointer[broker.Broker] // nil until it is open
 	accounts  *account.Accounts
 	rules     *journal.KV
 	http      net.Listener
 	password  string // the first one, told once
+	revoking  chan struct{}
 }
 
 // New returns a server for options that were resolved.
@@ -68,7 +69,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		return nil, errors.New("server options are not resolved: call Resolve first")
 	}
-	return &Server{o: o, log: o.Logger, failed: make(chan error, 8), metrics: prometheus.NewRegistry()}, nil
+	return &Server{o: o, log: o.Logger, failed: make(chan error, 8), metrics: prometheus.NewRegistry(), revoking: make(chan struct{}, 1)}, nil
 }
 
 // Start opens everything, sinks before sources. If a step fails, what stands is
@@ -89,8 +90,8 @@ func (s *Server) Start(ctx context.Context) (err error) {
 		{"open the journal", s.openJournal},
 		{"open the registry", s.openRegistry},
 		{"start ingest", s.startIngest},
-		{"serve the admin socket", s.serveAdmin},
 		{"serve the pages", s.servePages},
+		{"serve the admin socket", s.serveAdmin},
 		{"open the gateways' door", s.startBroker},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -167,13 +168,13 @@ func (s *Server) openRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, err = registry.Open(ctx, registry.Options{KV: kv, Logger: s.log.With("room", "registry"), Revoked: s.revoked})
+	s.registry, err = registry.Open(ctx, registry.Options{KV: kv, Logger: s.log.With("room", "registry"), Revoked: s.revoked, Misuse: s.misused})
 	if err != nil {
 		return err
 	}
 	s.closers.Add("registry", s.registry.Close)
 	s.authority, err = enrol.Open(enrol.Options{
-		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, Registry: s.registry, Logger: s.log.With("room", "enrol"),
+		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, Registry: s.registry, Logger: s.log.With("room", "enrol"), Registerer: s.metrics,
 	})
 	if err != nil {
 		return err
@@ -185,10 +186,63 @@ func (s *Server) openRegistry(ctx context.Context) error {
 	return nil
 }
 
-// revoked ends what a revoked gateway still has.
+// misused makes an alert of a claim that was shown a second time, by another key:
+// somebody has copied it. It ends when the operator acknowledges it (alerts).
+func (s *Server) misused(n telemetry.Node, why error) {
+	now := time.Now().UnixMilli()
+	key := fmt.Sprintf("%s|%s|%d", ruleMisuse, n, now)
+	t := alert.Transition{Key: key, Alert: key, Rule: ruleMisuse, Name: "Kode klaim dipakai dua kali", NameEN: "Claim used twice",
+		Severity: alert.Critical, Series: alert.Series{Node: n}, State: alert.Firing, Time: now}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if s.book == nil {
+		return // nobody can connect yet
+	}
+	if err := s.book.Keep(ctx, []alert.Transition{t}); err != nil {
+		s.log.Error("the alert of a claim used twice could not be kept", "node", n, "why", why, "error", err)
+	}
+}
+
+// ruleMisuse names alerts that come from no rule: a claim used twice.
+const ruleMisuse = "claim-misuse"
+
+// revoked ends what a gateway still has whose credential is no longer good.
 func (s *Server) revoked(n telemetry.Node) {
 	if b := s.gate.Load(); b != nil {
 		b.Disconnect(n, "revoked")
+	}
+	select {
+	case s.revoking <- struct{}{}:
+	default: // somebody looks already
+	}
+}
+
+// forgetEvery is how often revoked nodes are looked for that ingest still knows:
+// those whose last packet was on its way when they were cut, or whose forgetting
+// the journal could not take.
+const forgetEvery = time.Minute
+
+// forgetRevoked lets ingest forget the nodes that were revoked, so that nobody is
+// paged for their silence.
+func (s *Server) forgetRevoked(ctx context.Context) error {
+	tick := time.NewTicker(forgetEvery)
+	defer tick.Stop()
+	for {
+		for _, g := range s.registry.Gateways() {
+			if _, known := s.view.node(g.Node); !g.Revoked || !known {
+				continue
+			}
+			if err := s.ingest.Forget(ctx, g.Node); err != nil {
+				s.log.Warn("a revoked gateway is still missed; trying again", "error", err)
+				break // the journal takes nothing: the next would fare the same
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.revoking:
+		case <-tick.C:
+		}
 	}
 }
 
@@ -244,13 +298,37 @@ func (s *Server) startIngest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.closers.Add("ingest", s.ingest.Stop) // closes what New opened, too
 	if err := s.ingest.Start(ctx); err != nil {
 		return err
 	}
-	s.closers.Add("ingest", s.ingest.Stop)
 	s.run("latest values", func(ctx context.Context) error { return s.view.follow(ctx, s.ingest) })
+	s.run("revoked gateways", s.forgetRevoked)
 	s.run("alert channels", notifier.Run)
+	s.run("old alerts", s.pruneAlerts)
 	return s.firstRules(ctx)
+}
+
+// keepAlerts is for how long the book keeps an alert after its end.
+const keepAlerts = 366 * 24 * time.Hour
+
+// pruneAlerts takes old alerts out of the book once a day, so that it does not
+// grow for ever.
+func (s *Server) pruneAlerts(ctx context.Context) error {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		if s.synced() { // a clock that is ahead would take what is not old
+			if err := s.book.Prune(ctx, time.Now().Add(-keepAlerts).UnixMilli()); err != nil && ctx.Err() == nil {
+				s.log.Warn("old alerts are kept for another day", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // firstRules puts the rules of a new installation into the journal. Rules are

@@ -25,6 +25,10 @@ func (v *view) follow(ctx context.Context, in *ingest.Ingest) error {
 		if v.nodes == nil {
 			v.nodes, v.values = map[telemetry.Node]ingest.Node{}, map[telemetry.Node]map[[2]string]ingest.Value{}
 		}
+		for _, n := range s.Gone {
+			delete(v.nodes, n)
+			delete(v.values, n)
+		}
 		for _, n := range s.Nodes {
 			v.nodes[n.Node] = n
 		}

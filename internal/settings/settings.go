@@ -1,6 +1,7 @@
 // Package settings reads TOML strictly: an unknown key is an error with its
 // line and the nearest key that exists, so that a typing mistake never becomes
-// a silent default. The server and the gateway read their one file with it.
+// a silent default. The server and the gateway read their one file with it, and
+// write sizes and durations there in the same way (Bytes, Duration).
 package settings
 
 import (
