@@ -128,3 +128,53 @@ func (c *card) do(op spool.Op) {
 		}
 	}
 }
+
+// restore writes an earlier image of the card back, or an empty one.
+func (g *gateway) restore() {
+	w := g.w
+	old := g.kept
+	if old == nil {
+		if !w.chance(0.2) {
+			return
+		}
+		old = newCard()
+	}
+	g.kept = nil
+	if g.powered {
+		g.crash(true)
+	}
+	w.note("%v: its card is written back from an image", g.node)
+	for _, t := range w.model.all {
+		if t.g == g {
+			t.gone = true
+		}
+	}
+	old.bdSeq = max(old.bdSeq, 0)
+	g.card = old
+}
+
+// damage changes bytes behind the program's back.
+func (g *gateway) damage() {
+	w := g.w
+	ids := g.card.ids()
+	if len(ids) < 2 || g.syncing {
+		return
+	}
+	id := ids[w.rng.IntN(len(ids)-1)] // not the one that is being written
+	f := g.card.files[id]
+	if len(f.data) == 0 || f.synced < len(f.data) {
+		return
+	}
+	from := w.rng.IntN(len(f.data))
+	switch w.rng.IntN(3) {
+	case 0:
+		f.data[from] ^= 1 << w.rng.IntN(8)
+	case 1:
+		clear(f.data[from:min(len(f.data), from+256)])
+	case 2:
+		f.data = f.data[:from]
+		f.synced = min(f.synced, from)
+	}
+	g.damaged[id.Boot], g.decayed = true, true
+	w.note("%v: damage in %v at %d of %d", g.node, id, from, len(f.data))
+}

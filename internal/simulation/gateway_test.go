@@ -51,7 +51,6 @@ type gateway struct {
 	away    int64 // until when there is no network
 	dialing bool
 	births  map[*conn]*sparkplug.Birth // for H13's omission
-	cuts    int
 
 	// What it measures.
 	sampling bool
@@ -298,56 +297,6 @@ func (g *gateway) crash(power bool) {
 	})
 }
 
-// restore writes an earlier image of the card back, or an empty one.
-func (g *gateway) restore() {
-	w := g.w
-	old := g.kept
-	if old == nil {
-		if !w.chance(0.2) {
-			return
-		}
-		old = newCard()
-	}
-	g.kept = nil
-	if g.powered {
-		g.crash(true)
-	}
-	w.note("%v: its card is written back from an image", g.node)
-	for _, t := range w.model.all {
-		if t.g == g {
-			t.gone = true
-		}
-	}
-	old.bdSeq = max(old.bdSeq, 0)
-	g.card = old
-}
-
-// damage changes bytes behind the program's back.
-func (g *gateway) damage() {
-	w := g.w
-	ids := g.card.ids()
-	if len(ids) < 2 || g.syncing {
-		return
-	}
-	id := ids[w.rng.IntN(len(ids)-1)] // not the one that is being written
-	f := g.card.files[id]
-	if len(f.data) == 0 || f.synced < len(f.data) {
-		return
-	}
-	from := w.rng.IntN(len(f.data))
-	switch w.rng.IntN(3) {
-	case 0:
-		f.data[from] ^= 1 << w.rng.IntN(8)
-	case 1:
-		clear(f.data[from:min(len(f.data), from+256)])
-	case 2:
-		f.data = f.data[:from]
-		f.synced = min(f.synced, from)
-	}
-	g.damaged[id.Boot], g.decayed = true, true
-	w.note("%v: damage in %v at %d of %d", g.node, id, from, len(f.data))
-}
-
 // apply carries out what the core asks for, fsyncs excepted.
 func (g *gateway) apply() {
 	w := g.w
@@ -572,42 +521,3 @@ func (g *gateway) heal() {
 	g.wrong, g.quality = 0, telemetry.TimeNTP
 	g.w.after(4*minute, func() { g.wrong, g.quality = 0, telemetry.TimeNTP })
 }
-
-// source is the spool as the session sees it.
-type source struct{ g *gateway }
-
-func (s source) Next(lane spool.Lane, now time.Duration, limit spool.Limit) spool.Batch {
-	g := s.g
-	for loads := 0; ; loads++ {
-		b := g.core.Next(lane, now, limit)
-		g.apply()
-		id, wants := g.core.Wants()
-		if b.Run.Count > 0 || !wants {
-			return b
-		}
-		if loads > 300 { // without H6 it goes round in what it has evicted
-			if !g.w.omit.spool.LiveByBoottime {
-				g.w.fault("%v: the spool reads its segments over and over", g.node)
-			}
-			return b
-		}
-		g.core.Load(id, g.read(id), now)
-		g.apply()
-	}
-}
-
-func (s source) Ack(e telemetry.Epoch, from, to uint64) {
-	s.g.core.Ack(e, from, to)
-	s.g.apply()
-}
-
-func (s source) Discard(e telemetry.Epoch, from, to uint64, now time.Duration) {
-	s.g.w.fault("%v: the session discards %v %d…%d", s.g.node, e, from, to)
-	s.g.core.Discard(e, from, to, now)
-	s.g.apply()
-}
-
-func (s source) Rewind()                        { s.g.core.Rewind() }
-func (s source) Epochs() []telemetry.EpochFloor { return s.g.core.Epochs() }
-
-func (s source) Epoch() telemetry.Epoch { return s.g.core.Epoch() }

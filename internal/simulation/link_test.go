@@ -1,7 +1,10 @@
 package simulation
 
 import (
+	"time"
+
 	"github.com/pantau-id/pantau/gateway/clock"
+	"github.com/pantau-id/pantau/gateway/spool"
 	"github.com/pantau-id/pantau/gateway/uplink"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -251,3 +254,42 @@ func (g *gateway) checkSent(p *packet) {
 		}
 	}
 }
+
+// source is the spool as the session sees it.
+type source struct{ g *gateway }
+
+func (s source) Next(lane spool.Lane, now time.Duration, limit spool.Limit) spool.Batch {
+	g := s.g
+	for loads := 0; ; loads++ {
+		b := g.core.Next(lane, now, limit)
+		g.apply()
+		id, wants := g.core.Wants()
+		if b.Run.Count > 0 || !wants {
+			return b
+		}
+		if loads > 300 { // without H6 it goes round in what it has evicted
+			if !g.w.omit.spool.LiveByBoottime {
+				g.w.fault("%v: the spool reads its segments over and over", g.node)
+			}
+			return b
+		}
+		g.core.Load(id, g.read(id), now)
+		g.apply()
+	}
+}
+
+func (s source) Ack(e telemetry.Epoch, from, to uint64) {
+	s.g.core.Ack(e, from, to)
+	s.g.apply()
+}
+
+func (s source) Discard(e telemetry.Epoch, from, to uint64, now time.Duration) {
+	s.g.w.fault("%v: the session discards %v %d…%d", s.g.node, e, from, to)
+	s.g.core.Discard(e, from, to, now)
+	s.g.apply()
+}
+
+func (s source) Rewind()                        { s.g.core.Rewind() }
+func (s source) Epochs() []telemetry.EpochFloor { return s.g.core.Epochs() }
+
+func (s source) Epoch() telemetry.Epoch { return s.g.core.Epoch() }
