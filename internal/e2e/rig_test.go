@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -170,28 +171,47 @@ type rig struct {
 	server *process
 	ready  server.Ready
 	flags  []string
-	binary string // of the server; "" = the sound build
+	env    []string // of the server, on top of ours
+	binary string   // of the server; "" = the sound build
+	folder string   // of the server's data; "" = one in dir
 }
 
 func newRig(t testing.TB, flags ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), door: freeAddress(t), plain: freeAddress(t), flags: flags}
+	r := bareRig(t, flags...)
 	r.influx = influxtest.New(t)
 	r.serve()
 	return r
 }
 
-func freeAddress(t testing.TB) string {
+// bareRig is a rig whose database and server are not started yet.
+func bareRig(t testing.TB, flags ...string) *rig {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return &rig{t: t, dir: t.TempDir(), door: freeAddress(t), plain: freeAddress(t), flags: flags}
 }
 
-func (r *rig) data() string { return filepath.Join(r.dir, "server") }
+// freeAddress finds a port below those that the kernel gives to outgoing
+// connections (32768 and up by default): such a connection could take it while
+// a killed server is on its way back.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("a hundred ports on loopback are all in use")
+	return ""
+}
+
+func (r *rig) data() string {
+	if r.folder != "" {
+		return r.folder
+	}
+	return filepath.Join(r.dir, "server")
+}
 
 // serve starts the server and waits until gateways can connect.
 func (r *rig) serve() {
@@ -203,7 +223,7 @@ func (r *rig) serve() {
 	if r.binary == "" {
 		r.binary = filepath.Join(bin, "pantau")
 	}
-	r.server = start(r.t, r.binary, nil, args...)
+	r.server = start(r.t, r.binary, r.env, args...)
 	await(r.t, "the server's ready file", time.Minute, func() bool {
 		select {
 		case <-r.server.done:
