@@ -149,7 +149,6 @@ func (g *gateway) restore() {
 			t.gone = true
 		}
 	}
-	old.bdSeq = max(old.bdSeq, 0)
 	g.card = old
 }
 

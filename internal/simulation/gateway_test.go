@@ -450,7 +450,7 @@ func (g *gateway) wake() {
 
 // mapping keeps a mapping, as the clock's shell does.
 func (g *gateway) mapping(m clock.Mapping) {
-	g.w.note("%v: mapping %v from %d, off by %d ms, %v", g.node, m.ID, m.From, g.bootAt+m.Offset-g.bootAt-g.bootAt, m.Quality)
+	g.w.note("%v: mapping %v from %d, off by %d ms, %v", g.node, m.ID, m.From, m.Offset-g.bootAt, m.Quality)
 	g.card.counter = max(g.card.counter, m.ID.Counter)
 	g.w.model.mappings[m.ID] = m
 	g.mappings++
