@@ -59,9 +59,9 @@ check: ## Format, vet, lint, rules of the tree, compose file, generated and tidy
 
 .PHONY: bench
 bench: ## Prints the benchmarks, with the peer beside, side by side in one run.
-	@./setup.sh test
-	@$(MAKE) --no-print-directory host
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/e2e/...
+	@./setup.sh bench
+	go test -tags bench -run TestBench -count=1 -timeout 60m -v ./internal/e2e | grep -v -E '^(=== |--- | *--- )'
+	go test -run '^$$' -bench . -benchtime 1s ./gateway/spool ./internal/sparkplug
 
 .PHONY: drill
 drill: ## The long experiments (hours): thousands of seeds, power cuts, full disks.

@@ -3,10 +3,10 @@
 # built into .setup/ (ignored by git), installed when root, or named in one line
 # to paste. A second call finds everything there and ends at once.
 #
-# usage: setup.sh run|test
+# usage: setup.sh run|test|bench
 set -euo pipefail
 cd "$(dirname "$0")"
-purpose=${1:?usage: setup.sh run|test}
+purpose=${1:?usage: setup.sh run|test|bench}
 bin=$PWD/.setup/bin
 mkdir -p "$bin"
 
@@ -18,6 +18,9 @@ debian() {
 
 debian node nodejs
 debian npm npm
+if [ "$purpose" = bench ]; then
+	debian mosquitto mosquitto # the peer
+fi
 if [ "$purpose" = test ]; then
 	debian chromium chromium
 	debian mosquitto mosquitto
@@ -35,7 +38,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 		echo "setup: $install"
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive $install; } >.setup/apt.log 2>&1 ||
 			{ tail -n 20 .setup/apt.log; echo "setup: that failed; the whole log is .setup/apt.log" >&2; exit 1; }
-	elif [ "$purpose" = test ]; then
+	elif [ "$purpose" != run ]; then
 		echo "setup: please run this once, then again what you ran: sudo apt-get update && sudo $install" >&2
 		exit 1
 	else
@@ -48,6 +51,13 @@ fi
 if [ ! -x "$bin/influxd" ]; then
 	echo "setup: building InfluxDB 1.8.10 (about a minute, once)"
 	GOBIN=$bin GOFLAGS=-mod=mod go install github.com/influxdata/influxdb/cmd/influxd@v1.8.10
+fi
+
+# The peer of the benchmark; never part of the product or its tests.
+if [ "$purpose" = bench ] && [ ! -x "$bin/telegraf" ]; then
+	echo "setup: building Telegraf 1.37.2 (a minute, once)"
+	GOBIN=$bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install -tags custom,inputs.mqtt_consumer,outputs.influxdb_v2,parsers.influx,parsers.json \
+		-ldflags '-s -w' github.com/influxdata/telegraf/cmd/telegraf@v1.37.2
 fi
 
 # The browser code is bundled from dashboards/web by its lock file.

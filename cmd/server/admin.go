@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +38,7 @@ func adminCommand[T any](use, short string, args cobra.PositionalArgs, ask func(
 			enc.SetIndent("", "  ")
 			return errors.Join(enc.Encode(v), err)
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+		w := tabwriter.NewWriter(plain{cmd.OutOrStdout()}, 0, 4, 2, ' ', 0)
 		return errors.Join(show(w, v), w.Flush(), err)
 	}
 	return cmd
@@ -46,6 +47,24 @@ func adminCommand[T any](use, short string, args cobra.PositionalArgs, ask func(
 // verdict is an answer that was given, and is a bad one: it is printed, and the
 // exit code is 1.
 type verdict struct{ error }
+
+// plain writes what people read, without what devices might put into their names
+// to steer a terminal: control characters, and marks that turn the direction of
+// writing round or show nothing. JSON is printed as it is.
+type plain struct{ io.Writer }
+
+func (p plain) Write(b []byte) (int, error) {
+	clean := bytes.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029') {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, b)
+	if _, err := p.Writer.Write(clean); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
 
 func healthCommand() *cobra.Command {
 	return adminCommand("health", "Say whether the server is ready; exit code 1 if it is not", none,

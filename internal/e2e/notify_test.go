@@ -178,6 +178,7 @@ func TestAlertsAreToldAtLeastOnce(t *testing.T) {
 	rng := rand.New(rand.NewPCG(20, uint64(os.Getpid())))
 	for i := 1; i <= kills; i++ {
 		if i%2 == 0 { // after it was sent, before it was answered
+			await(t, "the alert before it", patience, func() bool { n, _ := w.told(all[i-1].device, alert.Firing); return n > 0 })
 			came := w.hold()
 			say(all[i].device, 100+float64(i))
 			select {
