@@ -15,7 +15,7 @@ func TestNamesDoNotSteerTheTerminal(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	want := "GATEWAY             STATE\n3374/\ufffd[2J\ufffdikat-ž\ufffd  online\n"
+	want := "GATEWAY            STATE\n3374/\ufffd[2J\ufffdikat-ž\ufffd  online\n"
 	if out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
