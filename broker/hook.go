@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -9,6 +10,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/pantau-id/pantau/internal/sparkplug"
 )
 
 const listenerID = "pantau"
@@ -146,7 +149,10 @@ func (h *hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 		return
 	}
 	defer h.catch(cl)
-	if s := sessionOf(cl); s != nil && pk.TopicName == h.b.stateTopic() {
+	// The birth may have been written just now, and be told of only after Stop
+	// began: it is not the farewell.
+	var state sparkplug.State
+	if s := sessionOf(cl); s != nil && pk.TopicName == h.b.stateTopic() && json.Unmarshal(pk.Payload, &state) == nil && !state.Online {
 		s.toldOnce.Do(func() { close(s.toldState) })
 	}
 }
