@@ -216,6 +216,7 @@ type Broker struct {
 	checking  chan struct{} // tokens: passwords being checked at a time
 	logs      logLimiter
 	stopping  atomic.Bool
+	ending    atomic.Bool   // sessions read no more: the farewell has gone out
 	halted    chan struct{} // closed when stopping begins
 	synced    atomic.Bool
 	serving   sync.WaitGroup // one for each connection

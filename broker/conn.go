@@ -86,7 +86,7 @@ func (c *conn) fill(want int) error {
 	}
 	if c.s != nil {
 		c.extend()
-		if c.b.stopping.Load() {
+		if c.b.ending.Load() {
 			return errStopping
 		}
 		if c.closing.Load() {

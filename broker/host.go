@@ -105,6 +105,7 @@ func (b *Broker) look() {
 // at once.
 func (b *Broker) stopSessions(ctx context.Context) error {
 	b.halt()
+	b.ending.Store(true)
 	whole := 10 * time.Second
 	if til, ok := ctx.Deadline(); ok {
 		whole = time.Until(til)
