@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pantau-id/pantau/internal/server"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -162,4 +163,18 @@ func (r *rig) labelled(name string) map[string]float64 {
 		}
 	}
 	return out
+}
+
+// readyz asks the server over HTTP what it is able to do.
+func (r *rig) readyz() (h server.Health) {
+	r.t.Helper()
+	resp, err := http.Get("http://" + r.ready.Addresses["http"] + "/readyz")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil {
+		r.t.Fatal(err)
+	}
+	return h
 }
