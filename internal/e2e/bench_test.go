@@ -100,3 +100,24 @@ func mosquittoVersion(t testing.TB) string {
 	first, _, _ := strings.Cut(run(t, nil, "", "sh", "-c", tool(t, "mosquitto")+" -h || true"), "\n")
 	return strings.TrimPrefix(first, "mosquitto version ")
 }
+
+// TestBenchAlert prints the time from a reading's PUBLISH to its notification in
+// the queue, under load.
+func TestBenchAlert(t *testing.T) {
+	list := measureAlert(t)
+	tb := newTable("reading published to notification queued ("+machine()+")", "alerts", "p50", "p99")
+	tb.row(len(list), quantile(list, 0.5).Round(time.Millisecond), quantile(list, 0.99).Round(time.Millisecond))
+	tb.end()
+}
+
+// TestBenchGateway prints what a gateway with all six parts costs: memory, bytes
+// on the wire and on the card.
+func TestBenchGateway(t *testing.T) {
+	fmt.Printf("\ngateway with all parts (%s)\n%+v\n", machine(), measureGateway(t))
+}
+
+// TestBenchRestart prints how long a start takes after kill -9 with a large
+// journal.
+func TestBenchRestart(t *testing.T) {
+	fmt.Printf("\nstart after kill -9 (%s)\n%+v\n", machine(), measureRestart(t))
+}
