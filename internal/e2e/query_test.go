@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pantau-id/pantau/internal/server"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -163,18 +162,4 @@ func (r *rig) labelled(name string) map[string]float64 {
 		}
 	}
 	return out
-}
-
-// readyz asks the server over HTTP what it is able to do.
-func (r *rig) readyz() (h server.Health) {
-	r.t.Helper()
-	resp, err := http.Get("http://" + r.ready.Addresses["http"] + "/readyz")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil {
-		r.t.Fatal(err)
-	}
-	return h
 }
