@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -28,14 +29,14 @@ var rooms = []string{"gateway", "broker", "ingest", "firmware-sim", "dashboards"
 // shared is what a room may import from internal/.
 var shared = []string{
 	"internal/telemetry", "internal/sparkplug", "internal/envelope", "internal/lifecycle",
-	"internal/hostclock", "internal/figures", "internal/page", "internal/registry", "internal/settings",
+	"internal/hostclock", "internal/figures", "internal/page", "internal/registry", "internal/settings", "internal/places", "internal/audit",
 }
 
 // fences name the only folders that may import a library, so that it can be
 // replaced in one place. A test may import what it tests against.
 var fences = map[string][]string{
 	"github.com/mochi-mqtt/server":             {"broker"},
-	"github.com/eclipse/paho.mqtt.golang":      {"gateway/uplink", "firmware-sim/fleet"},
+	"github.com/eclipse/paho.mqtt.golang":      {"gateway/uplink"},
 	"github.com/nats-io":                       {"ingest/journal"},
 	"github.com/influxdata/influxdb-client-go": {"ingest/influx"},
 	"github.com/prometheus/client_golang":      {"broker", "ingest", "dashboards", "internal/server"},
@@ -44,15 +45,32 @@ var fences = map[string][]string{
 	"go.bug.st/serial":                         {"gateway/sensors"},
 	"go.etcd.io/bbolt":                         {"ingest"},
 	"github.com/alexedwards/scs":               {"dashboards"},
+	"github.com/xuri/excelize":                 {"internal/places", "dashboards/report"},
+	"github.com/coreos/go-oidc":                {"dashboards/account"},
+	"golang.org/x/oauth2":                      {"dashboards/account"},
+	"golang.org/x/crypto/acme":                 {"internal/server"},
 	"github.com/wneessen/go-mail":              {"ingest/notify"},
 	"google.golang.org/protobuf/encoding":      {"internal/sparkplug"},
 	"github.com/spf13/cobra":                   {"cmd"},
+	"github.com/andybalholm/brotli":            {"dashboards/public"},
+	"golang.org/x/image":                       {"dashboards"},
+	"github.com/johnfercher/maroto":            {"dashboards/report"},
+	"github.com/phpdave11/gofpdf":              {"dashboards/report"},
+	"github.com/go-analyze/charts":             {"dashboards"},
+	"github.com/danielgtaylor/huma":            {"dashboards/api"},
+	"github.com/parquet-go":                    {"dashboards/report"},
 	"github.com/pelletier/go-toml":             {"internal/settings", "gateway", "cmd"},
 }
 
 // forbidden imports, with the reason.
 var forbidden = map[string]string{
 	"periph.io/x/host/v3": "maps /dev/mem at a Raspberry Pi 4's address on a Pi 5: import gpioioctl and sysfs",
+}
+
+// words that stand in these files only: what they do is judged there once.
+var words = map[string][]string{
+	"InsecureSkipVerify": {"gateway/enrol.go", "broker/listen.go"}, // verifies by the pinned authority; refuses it
+	"authority.pem":      {"broker/enrol/enrol.go"},                // the key of the certificate authority
 }
 
 type file struct {
@@ -63,10 +81,9 @@ type file struct {
 	imports []string
 }
 
-func goFiles(t *testing.T) []file {
-	t.Helper()
-	var out []file
-	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+// parsed holds every Go file of the tree, read once a run.
+var parsed = sync.OnceValues(func() (out []file, err error) {
+	err = filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -81,12 +98,12 @@ func goFiles(t *testing.T) []file {
 		if !strings.HasSuffix(p, ".go") {
 			return nil
 		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ParseComments)
+		tree, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
-		f := file{path: p, dir: path.Dir(p), test: strings.HasSuffix(p, "_test.go"), ast: parsed}
-		for _, spec := range parsed.Imports {
+		f := file{path: p, dir: path.Dir(p), test: strings.HasSuffix(p, "_test.go"), ast: tree}
+		for _, spec := range tree.Imports {
 			name, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
 				return err
@@ -96,6 +113,12 @@ func goFiles(t *testing.T) []file {
 		out = append(out, f)
 		return nil
 	})
+	return out, err
+})
+
+func goFiles(t *testing.T) []file {
+	t.Helper()
+	out, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +193,41 @@ func TestFences(t *testing.T) {
 				if below(imported, library) && !slices.ContainsFunc(places, func(p string) bool { return below(f.dir, p) }) {
 					t.Errorf("%s imports %s: only %s may", f.path, imported, strings.Join(places, ", "))
 				}
+			}
+		}
+	}
+}
+
+func TestWordsKeepToTheirFiles(t *testing.T) {
+	found := map[string]bool{}
+	for _, f := range goFiles(t) {
+		if f.test {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			said := ""
+			switch n := n.(type) {
+			case *ast.Ident:
+				said = n.Name
+			case *ast.BasicLit:
+				said = n.Value
+			}
+			for word, places := range words {
+				if !strings.Contains(said, word) {
+					continue
+				}
+				found[word+" "+f.path] = true
+				if !slices.Contains(places, f.path) {
+					t.Errorf("%s says %s: only %s may", f.path, word, strings.Join(places, ", "))
+				}
+			}
+			return true
+		})
+	}
+	for word, places := range words {
+		for _, p := range places {
+			if !found[word+" "+p] {
+				t.Errorf("%s does not say %s any more: take it off the list", p, word)
 			}
 		}
 	}
@@ -263,5 +321,24 @@ func TestTestsWaitForEvents(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// `make fuzz` says that it fuzzes every target.
+func TestMakefileNamesEveryFuzzTarget(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range goFiles(t) {
+		for _, decl := range f.ast.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || !f.test || fn.Recv != nil || !strings.HasPrefix(fn.Name.Name, "Fuzz") {
+				continue
+			}
+			if target := f.dir + ":" + fn.Name.Name + ":"; !bytes.Contains(makefile, []byte(target)) {
+				t.Errorf("%s: add %s and its executions a second to FUZZ_ALL in the Makefile", f.path, target)
+			}
+		}
 	}
 }

@@ -3,10 +3,10 @@
 # built into .setup/ (ignored by git), installed when root, or named in one line
 # to paste. A second call finds everything there and ends at once.
 #
-# usage: setup.sh run|test|bench
+# usage: setup.sh run|test|bench|drill
 set -euo pipefail
 cd "$(dirname "$0")"
-purpose=${1:?usage: setup.sh run|test|bench}
+purpose=${1:?usage: setup.sh run|test|bench|drill}
 bin=$PWD/.setup/bin
 mkdir -p "$bin"
 
@@ -21,12 +21,18 @@ debian npm npm
 if [ "$purpose" = bench ]; then
 	debian mosquitto mosquitto # the peer
 fi
-if [ "$purpose" = test ]; then
-	debian chromium chromium
+if [ "$purpose" = drill ]; then
+	debian testssl testssl.sh
+fi
+if [ "$purpose" = test ] || [ "$purpose" = drill ]; then
+	debian chromium-headless-shell chromium-headless-shell
 	debian mosquitto mosquitto
 	debian mosquitto_pub mosquitto-clients
 	debian gcc gcc libc6-dev # the race detector links with it
 	debian strace strace
+	debian openssl openssl # an authority of somebody else's
+	debian pdftotext poppler-utils # bulletins are read and looked at
+	debian zbarimg zbar-tools # and the code on them
 	if [ "$(id -u)" = 0 ]; then # power cuts and full disks are made on file systems of their own
 		debian mkfs.ext4 e2fsprogs
 		debian xfs_io xfsprogs
@@ -47,10 +53,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # InfluxDB 1.8 in pure Go, from Go's module proxy. Its go.mod is older than
-# today's Go, which go install handles for it.
+# today's Go, which go install handles for it. -trimpath as everywhere, so that what
+# is shared is compiled once.
 if [ ! -x "$bin/influxd" ]; then
 	echo "setup: building InfluxDB 1.8.10 (about a minute, once)"
-	GOBIN=$bin GOFLAGS=-mod=mod go install github.com/influxdata/influxdb/cmd/influxd@v1.8.10
+	GOBIN=$bin GOFLAGS=-mod=mod go install -trimpath github.com/influxdata/influxdb/cmd/influxd@v1.8.10
 fi
 
 # The peer of the benchmark; never part of the product or its tests.

@@ -15,17 +15,19 @@ type rules interface {
 }
 
 // nodeRules lets a node write below its own group and node only, and read its
-// own commands and our host's STATE only.
+// own commands and our host's STATE only. So no node speaks in another's name,
+// and nobody but us says STATE. [tck-id-operational-behavior-host-application-host-id]
 type nodeRules struct {
-	node              telemetry.Node
-	state, ncmd, dcmd string // topics
+	node                      telemetry.Node
+	state, nbirth, ncmd, dcmd string // topics
 }
 
 func newNodeRules(node telemetry.Node, host string) *nodeRules {
 	ncmd := sparkplug.Topic{Type: sparkplug.NCMD, Node: node}.String()
 	dcmd := sparkplug.Topic{Type: sparkplug.DCMD, Node: node, Device: "+"}.String()
 	return &nodeRules{node: node, ncmd: ncmd, dcmd: strings.TrimSuffix(dcmd, "/+"),
-		state: sparkplug.Topic{Type: sparkplug.STATE, Host: host}.String()}
+		nbirth: sparkplug.Topic{Type: sparkplug.NBIRTH, Node: node}.String(),
+		state:  sparkplug.Topic{Type: sparkplug.STATE, Host: host}.String()}
 }
 
 func (r *nodeRules) mayPublish(topic string) bool {
@@ -40,7 +42,8 @@ func (r *nodeRules) mayPublish(topic string) bool {
 	return false
 }
 
-// mayWill: tck-id-message-flow-edge-node-birth-publish-will-message-topic.
+// mayWill lets a node's will be its NDEATH and nothing else.
+// [tck-id-message-flow-edge-node-birth-publish-will-message-topic]
 func (r *nodeRules) mayWill(topic string) bool {
 	return topic == sparkplug.Topic{Type: sparkplug.NDEATH, Node: r.node}.String()
 }

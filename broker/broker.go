@@ -221,6 +221,7 @@ type Broker struct {
 	synced    atomic.Bool
 	serving   sync.WaitGroup // one for each connection
 	started   bool
+	stateAt   int64 // time of the last STATE, Unix milliseconds; Start's, then farewell's
 	rulesOf   func(node telemetry.Node, host string) rules
 
 	mu       sync.Mutex
@@ -286,7 +287,10 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 		if err := b.selfTest(ctx); err != nil {
 			return fmt.Errorf("self-test of the access rules: %w", err)
 		}
-		if err := b.publishState(true); err != nil { // tck-id-host-topic-phid-birth-message: before any node can come
+		// Before any node can come. [tck-id-host-topic-phid-birth-message]
+		// [tck-id-host-topic-phid-birth-required] [tck-id-message-flow-phid-sparkplug-state-publish]
+		// [tck-id-operational-behavior-host-application-connect-birth]
+		if err := b.publishState(true); err != nil {
 			return fmt.Errorf("publish STATE: %w", err)
 		}
 		b.steps.Add("STATE", b.farewell)
@@ -339,6 +343,66 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return b.steps.Close(ctx)
 }
 
+// stopSessions ends every connection: sessions after their PUBACKs, the others
+// at once.
+func (b *Broker) stopSessions(ctx context.Context) error {
+	b.halt()
+	b.ending.Store(true)
+	whole := 10 * time.Second
+	if til, ok := ctx.Deadline(); ok {
+		whole = time.Until(til)
+	}
+	ctx, cancel := context.WithTimeout(ctx, whole*3/4) // what is left over is for cutting
+	defer cancel()
+	b.mu.Lock()
+	inSession := map[any]bool{}
+	for _, s := range b.sessions {
+		inSession[s.conn.raw] = true
+		_ = s.conn.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; fails only on a closed connection
+	}
+	for raw := range b.conns {
+		if !inSession[raw] {
+			_ = raw.Close() // nothing was promised to it
+		}
+	}
+	b.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		b.serving.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	n := len(b.conns)
+	for raw := range b.conns {
+		_ = raw.Close() // given up
+	}
+	b.mu.Unlock()
+	for _, s := range b.liveSessions() {
+		s.cut(reasonStopping, nil)
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+		return fmt.Errorf("%d connections were still open: %w", n, ctx.Err())
+	}
+	return fmt.Errorf("%d connections were cut before their last PUBACK: %w", n, ctx.Err())
+}
+
+func (b *Broker) liveSessions() []*session {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]*session, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		out = append(out, s)
+	}
+	return out
+}
+
 // Addr is the address of the TLS listener, nil if there is none. Valid after Start.
 func (b *Broker) Addr() net.Addr { return addrOf(b.secure) }
 
@@ -384,9 +448,10 @@ func (b *Broker) Disconnect(node telemetry.Node, reason string) {
 	}
 }
 
-// Publish sends a command to a node, if it is there: NCMD or DCMD, QoS 0
-// (tck-id-topics-ncmd-mqtt). Delivery is not confirmed by MQTT; a command
-// carries its own acknowledgement.
+// Publish sends a command to a node, if it is there: NCMD or DCMD, with QoS 0 and
+// not retained. Delivery is not confirmed by MQTT; a command carries its own
+// acknowledgement. [tck-id-topics-ncmd-topic] [tck-id-topics-ncmd-mqtt]
+// [tck-id-payloads-ncmd-qos] [tck-id-payloads-ncmd-retain]
 func (b *Broker) Publish(topic string, payload []byte) error {
 	t, err := sparkplug.ParseTopic(topic)
 	if err != nil {

@@ -280,6 +280,13 @@ func (r *room) metric(t testing.TB, name string, labels ...string) float64 {
 	return 0
 }
 
+// counted waits until the metric has the value: what a client sees may come a moment
+// before it is counted.
+func (r *room) counted(t testing.TB, want float64, name string, labels ...string) {
+	t.Helper()
+	until(t, fmt.Sprintf("%s %v is %v", name, labels, want), func() bool { return r.metric(t, name, labels...) == want })
+}
+
 func hasLabel(m *dto.Metric, want string) bool {
 	for _, l := range m.GetLabel() {
 		if l.GetName()+"="+l.GetValue() == want {
@@ -321,7 +328,6 @@ func (r *room) dial(t testing.TB) *client {
 
 func newClient(t testing.TB, c net.Conn) *client {
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
 	return &client{t: t, conn: c, in: bufio.NewReader(c)}
 }
 
@@ -404,6 +410,7 @@ var (
 func (c *client) send(b ...[]byte) {
 	c.t.Helper()
 	for _, p := range b {
+		_ = c.conn.SetDeadline(time.Now().Add(patience)) // of each wait, not of the client's life
 		if _, err := c.conn.Write(p); err != nil {
 			c.t.Fatalf("send: %v", err)
 		}
@@ -412,6 +419,7 @@ func (c *client) send(b ...[]byte) {
 
 // read returns the next whole packet.
 func (c *client) read() ([]byte, error) {
+	_ = c.conn.SetDeadline(time.Now().Add(patience))
 	first, err := c.in.ReadByte()
 	if err != nil {
 		return nil, err

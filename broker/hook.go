@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -137,7 +136,7 @@ func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) 
 			s.hostWanted.Store(subscribed)
 		}
 		if subscribed && r.commands(f.Filter) {
-			s.timeWanted.Store(true)
+			s.commands.Store(true)
 		}
 	}
 	h.b.tellTime(s)
@@ -205,19 +204,3 @@ func (b *Broker) forget(s *session) {
 	cl.ClearInflights()
 	b.server.Clients.Delete(s.client)
 }
-
-// quiet lets mochi's log lines through at level debug only: it warns of every
-// client that goes away.
-type quiet struct{ slog.Handler }
-
-func (q quiet) Enabled(ctx context.Context, _ slog.Level) bool {
-	return q.Handler.Enabled(ctx, slog.LevelDebug)
-}
-
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = slog.LevelDebug
-	return q.Handler.Handle(ctx, r)
-}
-
-func (q quiet) WithAttrs(a []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(a)} }
-func (q quiet) WithGroup(name string) slog.Handler   { return quiet{q.Handler.WithGroup(name)} }

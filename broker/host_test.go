@@ -31,11 +31,22 @@ func readState(t *testing.T, c *client) sparkplug.State {
 	return s
 }
 
-func TestStateIsOnlineThenOffline(t *testing.T) { // tck-id-host-topic-phid-birth-…, -death-…
+// [tck-id-conformance-primary-host] [tck-id-intro-sparkplug-host-state] [tck-id-components-ph-state]
+func TestStateIsOnlineThenOffline(t *testing.T) {
 	r := start(t, func(o *Options) { o.Host = "office" })
 	c := r.node(t, "3374/a")
 	c.send(subscribePacket(1, 1, "spBv1.0/STATE/office"))
 	c.expect(suback(1))
+	// It was there before the first node could come, retained, with QoS 1.
+	// [tck-id-host-topic-phid-birth-message] [tck-id-host-topic-phid-birth-required]
+	// [tck-id-host-topic-phid-birth-topic] [tck-id-host-topic-phid-birth-qos] [tck-id-host-topic-phid-birth-retain]
+	// [tck-id-message-flow-phid-sparkplug-state-publish] [tck-id-message-flow-phid-sparkplug-state-publish-payload]
+	// [tck-id-operational-behavior-host-application-connect-birth]
+	// [tck-id-operational-behavior-host-application-connect-birth-topic]
+	// [tck-id-operational-behavior-host-application-connect-birth-payload]
+	// [tck-id-operational-behavior-host-application-connect-birth-qos]
+	// [tck-id-operational-behavior-host-application-connect-birth-retained]
+	// [tck-id-payloads-state-birth] [tck-id-payloads-state-birth-payload]
 	birth := readState(t, c)
 	if !birth.Online || time.Since(time.UnixMilli(birth.Timestamp)) > time.Minute {
 		t.Errorf("birth %+v", birth)
@@ -43,6 +54,41 @@ func TestStateIsOnlineThenOffline(t *testing.T) { // tck-id-host-topic-phid-birt
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.Stop(t.Context()) }()
 	if death := readState(t, c); death.Online || death.Timestamp < birth.Timestamp {
+		t.Errorf("death %+v", death)
+	}
+	c.closed()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	// [tck-id-operational-behavior-host-application-termination]
+	// [tck-id-host-topic-phid-death-payload-disconnect-with-no-disconnect-packet]
+	// [tck-id-host-topic-phid-death-topic] [tck-id-host-topic-phid-death-qos] [tck-id-host-topic-phid-death-retain]
+	// [tck-id-operational-behavior-host-application-death-topic]
+	// [tck-id-operational-behavior-host-application-death-payload]
+	// [tck-id-operational-behavior-host-application-death-qos]
+	// [tck-id-operational-behavior-host-application-death-retained]
+	kept, ok := r.server.Topics.Retained.Get("spBv1.0/STATE/office")
+	if !ok || !strings.Contains(string(kept.Payload), `"online":false`) || kept.FixedHeader.Qos != 1 {
+		t.Errorf("retained: %q, %v", kept.Payload, ok)
+	}
+}
+
+// Nodes go by the times: an end before its beginning would be no end to them.
+func TestTheHostsEndIsNotBeforeItsBeginning(t *testing.T) {
+	var at atomic.Int64
+	began := time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
+	at.Store(began.UnixMilli())
+	r := start(t, func(o *Options) { o.Host, o.Now = "office", func() time.Time { return time.UnixMilli(at.Load()) } })
+	c := r.node(t, "3374/a")
+	c.send(subscribePacket(1, 1, "spBv1.0/STATE/office"))
+	c.expect(suback(1))
+	if birth := readState(t, c); birth.Timestamp != began.UnixMilli() {
+		t.Errorf("birth %+v", birth)
+	}
+	at.Store(began.Add(-time.Second).UnixMilli())
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.Stop(t.Context()) }()
+	if death := readState(t, c); death.Online || death.Timestamp != began.UnixMilli() {
 		t.Errorf("death %+v", death)
 	}
 	c.closed()
@@ -74,12 +120,30 @@ func TestStopAcknowledgesWhatWasTaken(t *testing.T) {
 	}
 }
 
+// bear publishes a birth of one of our gateways, which takes the time.
+func (c *client) bear(node string) {
+	c.t.Helper()
+	payload := sparkplug.AppendBirth(nil, 0, 0, &sparkplug.Birth{})
+	c.send(publishPacket(0, 0, topicOf("NBIRTH", node), string(payload)))
+}
+
+// A node is told the time by a metric of its own birth, and only then: makers'
+// nodes know of no such thing.
+// [tck-id-operational-behavior-data-commands-ncmd-metric-name]
+// [tck-id-operational-behavior-data-commands-ncmd-metric-value]
 func TestTimeIsToldOnceTheClockIsRight(t *testing.T) {
 	var synced atomic.Bool
 	r := start(t, func(o *Options) { o.Synced = synced.Load })
 	c := r.node(t, "3374/a")
 	c.send(subscribePacket(1, 1, topicOf("NCMD", "3374/a")))
 	c.expect(suback(1))
+	c.bear("3374/a")
+	r.journal.next(t)
+	foreign := r.node(t, "maker/f")
+	foreign.send(subscribePacket(1, 1, topicOf("NCMD", "maker/f")))
+	foreign.expect(suback(1))
+	foreign.send(publishPacket(0, 0, topicOf("NBIRTH", "maker/f"), string(sparkplug.AppendPayload(nil, &sparkplug.Payload{}))))
+	r.journal.next(t)
 	c.send(pingreq)
 	c.expect([]byte{0xd0, 0}) // not before
 	synced.Store(true)
@@ -92,11 +156,15 @@ func TestTimeIsToldOnceTheClockIsRight(t *testing.T) {
 		t.Errorf("flags %b", p.Flags)
 	}
 	d := r.node(t, "3374/d") // from now on at once, and once
+	d.bear("3374/d")
 	d.send(subscribePacket(1, 1, topicOf("NCMD", "3374/d")))
 	d.expect(suback(1))
 	readTime(t, d)
+	d.bear("3374/d")
 	d.send(pingreq)
 	d.expect([]byte{0xd0, 0})
+	foreign.send(pingreq)
+	foreign.expect([]byte{0xd0, 0})
 }
 
 func TestPublishIsForCommandsOnly(t *testing.T) {
@@ -108,6 +176,14 @@ func TestPublishIsForCommandsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.expect(publishPacket(0, 0, topicOf("DCMD", "3374/a")+"/meter", "off"))
+	c.send(subscribePacket(1, 1, topicOf("NCMD", "3374/a")))
+	c.expect(suback(1))
+	if err := r.Publish(topicOf("NCMD", "3374/a"), []byte("born again")); err != nil {
+		t.Fatal(err)
+	}
+	// QoS 0, not retained. [tck-id-topics-ncmd-topic] [tck-id-topics-ncmd-mqtt]
+	// [tck-id-payloads-ncmd-qos] [tck-id-payloads-ncmd-retain]
+	c.expect(publishPacket(0, 0, topicOf("NCMD", "3374/a"), "born again"))
 	for _, topic := range []string{topicOf("NDATA", "3374/a"), "spBv1.0/STATE/pantau", "x", topicOf("NCMD", "3374/+")} {
 		if err := r.Publish(topic, nil); err == nil || !strings.Contains(err.Error(), "publish a command") {
 			t.Errorf("%s: %v", topic, err)

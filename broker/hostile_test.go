@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestTenThousandHostilePackets is statement 16 (E15 in small): malformed,
+// TestTenThousandHostilePackets is statement 16: malformed,
 // mutated, foreign and truncated packets, before and after login, while a good
 // client goes on undisturbed.
 func TestTenThousandHostilePackets(t *testing.T) {

@@ -168,7 +168,9 @@ func (b *Broker) admitAnyone(s *session, o *Open) *refusal {
 	return nil
 }
 
-// register makes s the session of its client; takeOver waits for the old one.
+// register makes s the session of its client, of which there is one; takeOver
+// waits for the old one. [tck-id-topic-structure-namespace-unique-edge-node-descriptor]
+// [tck-id-intro-edge-node-id-uniqueness] [tck-id-payloads-nbirth-edge-node-descriptor]
 func (b *Broker) register(s *session, barred uint64) *refusal {
 	b.mu.Lock()
 	defer b.mu.Unlock()

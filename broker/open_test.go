@@ -59,6 +59,7 @@ func TestProtocolSequences(t *testing.T) {
 		{"user name without flag", []step{{in + " 'p'", ""}, end}},
 		{"publish first", []step{{"30 'topic' 70", ""}, end}},
 		{"ping first", []step{{"c0", ""}, end}},
+		// [tck-id-conformance-mqtt-qos0] [tck-id-conformance-mqtt-qos1]: to it, and from it under "own message"
 		{"publish QoS 0", []step{{in, "20 00 00"}, {"30 'topic' 70", ""}, {"c0", "d0"}}},
 		{"publish QoS 1", []step{{in, "20 00 00"}, {"32 'topic' 04d2 70", "40 04d2"}, {"3a 'topic' 04d2 70", "40 04d2"}}},
 		{"publish QoS 2", []step{{in, "20 00 00"}, {"34 'topic' 04d2 70", "50 04d2"}, {"62 04d2", "70 04d2"}}},

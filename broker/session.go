@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pantau-id/pantau/internal/envelope"
+	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -36,8 +37,10 @@ type session struct {
 	topics  map[string]string   // allowed topics that were used
 	filters map[string]struct{} // asked for
 	nextAt  int64               // Unix ns from which the next message is within the rate
+	born    bool                // its first NBIRTH came
 
-	timeWanted atomic.Bool // subscribed to NCMD and not told the time yet
+	commands   atomic.Bool // subscribed to NCMD
+	timeWanted atomic.Bool // takes the time, and was not told yet
 	hostWanted atomic.Bool // subscribed to STATE
 	toldState  chan struct{}
 	toldOnce   sync.Once
@@ -133,6 +136,7 @@ func (s *session) topic(b []byte) (string, error) {
 
 // publish hands one PUBLISH of QoS 0 or 1 to the journal. It blocks while the
 // client has too much under way.
+// [tck-id-conformance-mqtt-qos0] [tck-id-conformance-mqtt-qos1]
 func (s *session) publish(flags byte, body []byte) error {
 	p, err := splitPublish(flags, body)
 	var topic string
@@ -159,6 +163,14 @@ func (s *session) publish(flags byte, body []byte) error {
 		return err
 	}
 	s.submit(e, topic, p.payload)
+	if r, ok := s.rules.(*nodeRules); ok && !s.born && topic == r.nbirth {
+		s.born = true
+		var birth sparkplug.Payload
+		if sparkplug.Decode(p.payload, &birth) == nil && birth.Names(sparkplug.MetricTime) {
+			s.timeWanted.Store(true)
+			s.b.tellTime(s)
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pantau-id/pantau/internal/envelope"
 	"github.com/pantau-id/pantau/internal/sparkplug"
@@ -88,9 +89,7 @@ func TestLostMessageFailsAllThatFollow(t *testing.T) {
 	r.journal.release(t, 2) // the third is kept by the journal, yet its PUBACK must not come
 	c.closed()
 	until(t, "cut for the journal", func() bool { return r.metric(t, "cut_total", "reason=journal") == 1 })
-	if n := r.metric(t, "acknowledged_total"); n != 1 {
-		t.Errorf("%v PUBACKs", n)
-	}
+	r.counted(t, 1, "acknowledged_total")
 	r.journal.setHold(false)
 	again := r.node(t, "3374/a") // the way back is open
 	again.send(publishPacket(1, 1, topicOf("NBIRTH", "3374/a"), "fresh"))
@@ -127,7 +126,9 @@ func TestWillIsKeptInItsPlace(t *testing.T) {
 	}
 }
 
-func TestTakeOverEndsTheOldSessionFirst(t *testing.T) { // E18, first half
+// A node has one session. [tck-id-topic-structure-namespace-unique-edge-node-descriptor]
+// [tck-id-intro-edge-node-id-uniqueness] [tck-id-payloads-nbirth-edge-node-descriptor]
+func TestTakeOverEndsTheOldSessionFirst(t *testing.T) {
 	r := start(t)
 	r.journal.setHold(true)
 	old := r.node(t, "3374/a", func(l *login) { l.will = &will{topic: topicOf("NDEATH", l.id), payload: []byte("old"), qos: 0} })
@@ -194,9 +195,7 @@ func TestInFlightCapBlocksThenCuts(t *testing.T) { // statement 15
 	r.journal.next(t)
 	r.journal.none(t)
 	c.closed()
-	if n := r.metric(t, "cut_total", "reason=in_flight"); n != 1 {
-		t.Errorf("%v cuts", n)
-	}
+	r.counted(t, 1, "cut_total", "reason=in_flight")
 }
 
 func TestRateCapSlowsTheClientDown(t *testing.T) { // statement 15
@@ -214,6 +213,62 @@ func TestRateCapSlowsTheClientDown(t *testing.T) { // statement 15
 	}
 }
 
+func TestByteRateCapSlowsTheClientDown(t *testing.T) { // statement 15
+	r := start(t, func(o *Options) { o.Limits.BytesPerSecond = 100_000 })
+	c := r.node(t, "3374/a")
+	begin := r.opts.Now()
+	for id := uint16(1); id <= 13; id++ {
+		c.send(publishPacket(1, id, topicOf("NDATA", "3374/a"), strings.Repeat("x", 10_000)))
+	}
+	for id := uint16(1); id <= 13; id++ {
+		c.expect(puback(id))
+	}
+	if took := r.opts.Now().Sub(begin); took.Milliseconds() < 290 || r.metric(t, "throttled_total") == 0 {
+		t.Errorf("130 kB at 100 kB a second, 100 kB at once: took %v", took)
+	}
+}
+
+func TestInFlightBytesCapBlocks(t *testing.T) { // statement 15
+	r := start(t, func(o *Options) { o.Limits.InFlightBytes = 10_000 })
+	r.journal.setHold(true)
+	c := r.node(t, "3374/a")
+	for id := uint16(1); id <= 3; id++ {
+		c.send(publishPacket(1, id, topicOf("NDATA", "3374/a"), strings.Repeat("x", 4000)))
+	}
+	r.journal.next(t)
+	r.journal.next(t)
+	until(t, "reader waits", func() bool { return r.metric(t, "throttled_total") == 1 })
+	r.journal.none(t)
+	r.journal.release(t, 1)
+	c.expect(puback(1))
+	r.journal.next(t)
+	r.journal.release(t, 2)
+	c.expect(puback(2), puback(3))
+	// One message that is larger than the cap goes alone.
+	c.send(publishPacket(1, 4, topicOf("NDATA", "3374/a"), strings.Repeat("x", 20_000)))
+	r.journal.next(t)
+	r.journal.release(t, 1)
+	c.expect(puback(4))
+}
+
+func TestClientThatTakesNothingIsCut(t *testing.T) { // statement 15
+	// More may wait for it than the kernel and we hold here, so that it is not cut for that.
+	r := start(t, openRoom, func(o *Options) { o.Limits.UnreadBytes, o.Limits.WriteTime = 1<<30, 200*time.Millisecond })
+	deaf := r.dial(t)
+	deaf.send(login{id: "deaf", keepAlive: 60}.packet(), subscribePacket(1, 1, "data"))
+	deaf.expect(connack(0), suback(1))
+	fast := r.dial(t)
+	fast.send(login{id: "fast", keepAlive: 60}.packet())
+	fast.expect(connack(0))
+	for id := uint16(1); r.metric(t, "cut_total", "reason=write") == 0; id++ {
+		if id == 20_000 {
+			t.Fatal("160 MB wait for a client that takes nothing")
+		}
+		fast.send(publishPacket(1, id, "data", strings.Repeat("x", 8000)))
+		fast.expect(puback(id))
+	}
+}
+
 func TestSubscriptionCap(t *testing.T) { // statement 15
 	r := start(t, func(o *Options) { o.Limits.Subscriptions = 3 })
 	c := r.node(t, "3374/a")
@@ -226,19 +281,18 @@ func TestSubscriptionCap(t *testing.T) { // statement 15
 	c.expect(suback(0))
 	c.send(subscribePacket(1, 0, base+"/5"))
 	c.closed()
-	if n := r.metric(t, "cut_total", "reason=subscriptions"); n != 1 {
-		t.Errorf("%v cuts", n)
-	}
+	r.counted(t, 1, "cut_total", "reason=subscriptions")
 }
 
 // TestNodesKeepToThemselves is statement 13: by publish, subscribe, wildcard,
-// shared subscription, will and retained message.
+// shared subscription, will and retained message. STATE is the host's alone.
+// [tck-id-operational-behavior-host-application-host-id]
+// [tck-id-message-flow-edge-node-birth-publish-will-message-topic]
 func TestNodesKeepToThemselves(t *testing.T) {
 	r := start(t)
 	other := r.node(t, "3374/b")
 	other.send(subscribePacket(1, 1, topicOf("NCMD", "3374/b")))
 	other.expect(suback(1))
-	readTime(t, other)
 
 	for _, topic := range []string{topicOf("NDATA", "3374/b"), topicOf("NDATA", "3301/a"), topicOf("NCMD", "3374/b"), topicOf("NCMD", "3374/a"),
 		"spBv1.0/STATE/pantau", "$SYS/x", "x", "spBv1.0/3374/NDATA/a/device", "spBv1.0/3374/DDATA/a", topicOf("NDATA", "3374/a") + "/"} {
@@ -264,15 +318,9 @@ func TestNodesKeepToThemselves(t *testing.T) {
 	c.send(subscribePacket(1, 1, topicOf("NCMD", "3374/a")+"/#", topicOf("DCMD", "3374/a")+"/#", topicOf("DCMD", "3374/a")+"/+", topicOf("DCMD", "3374/a")+"/meter"))
 	c.expect(suback(1, 1, 1, 1))
 	r.journal.none(t)
-	if n := r.metric(t, "cut_total", "reason=acl_publish"); n != 20 {
-		t.Errorf("%v cuts for foreign topics", n)
-	}
-	if n := r.metric(t, "refused_total", "reason=will"); n != 10 {
-		t.Errorf("%v refused wills", n)
-	}
-	if n := r.metric(t, "refused_subscriptions_total"); n != 11 {
-		t.Errorf("%v refused filters", n)
-	}
+	r.counted(t, 20, "cut_total", "reason=acl_publish")
+	r.counted(t, 10, "refused_total", "reason=will")
+	r.counted(t, 11, "refused_subscriptions_total")
 }
 
 // readTime takes the NCMD with the time that follows a subscription.

@@ -1,5 +1,5 @@
-// Package dashboards serves the pages: a plain welcome for everybody, and for the
-// agency's staff the live page of the network.
+// Package dashboards serves the pages of the agency's staff; the citizens' are in
+// package public.
 //
 // It promises complete HTML that works without JavaScript, in Indonesian and
 // English; that a figure carries its unit, age and quality in words; that nothing
@@ -15,14 +15,20 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pantau-id/pantau/dashboards/account"
+	"github.com/pantau-id/pantau/dashboards/account/provider"
+	"github.com/pantau-id/pantau/dashboards/category"
+	"github.com/pantau-id/pantau/dashboards/chart"
 	"github.com/pantau-id/pantau/dashboards/pages"
+	"github.com/pantau-id/pantau/dashboards/report"
 	"github.com/pantau-id/pantau/dashboards/web"
+	"github.com/pantau-id/pantau/internal/audit"
 	"github.com/pantau-id/pantau/internal/page"
 )
 
@@ -32,9 +38,30 @@ type Options struct {
 	Alerts  Alerts
 	Ledger  Ledger
 	History History
+	Places  Places
+	Figures Figures
+	Tiles   Tiles // the street map's; none by default
+	// Categories are the colours of the index.
+	Categories category.Settings
+	// Archive gives a site's data to take away.
+	Archive report.Archive
+	// Files keeps the photos of sites.
+	Files *report.Files
+	// Storage is how raw readings are kept; nil = the pages do not say it.
+	Storage Storage
 
-	People   account.KV // accounts; state that people edit
-	Sessions account.KV // sessions; with a time to live of at least account.Lifetime
+	People   *account.Accounts
+	Sessions account.KV // with a time to live of at least account.Lifetime
+	Audit    *audit.Log // every change, sign-in and refusal
+
+	SSO *provider.Provider // identity provider; nil = local accounts only
+
+	Walls   *account.Walls // links for screens on walls
+	BaseURL string         // how people reach the pages; "" = as a request did
+
+	// CodeOptional leaves it to admins whether they sign in with a second factor;
+	// otherwise they set one up before anything else. For simulated installations.
+	CodeOptional bool
 
 	// HTTPS says that people reach the pages over HTTPS, here or at a proxy in
 	// front: cookies are then marked Secure. Requests that arrive over TLS are
@@ -65,12 +92,28 @@ func (o *Options) complete() error {
 		return errors.New("dashboards: Options.Ledger is missing")
 	case o.History == nil:
 		return errors.New("dashboards: Options.History is missing")
+	case o.Places == nil:
+		return errors.New("dashboards: Options.Places is missing")
+	case o.Figures == nil:
+		return errors.New("dashboards: Options.Figures is missing")
+	case o.Files == nil:
+		return errors.New("dashboards: Options.Files is missing")
 	case o.People == nil:
 		return errors.New("dashboards: Options.People is missing")
 	case o.Sessions == nil:
 		return errors.New("dashboards: Options.Sessions is missing")
+	case o.Audit == nil:
+		return errors.New("dashboards: Options.Audit is missing")
+	case o.Walls == nil:
+		return errors.New("dashboards: Options.Walls is missing")
 	case o.Refresh < 0:
 		return fmt.Errorf("dashboards: Options.Refresh is %v, want more than 0", o.Refresh)
+	}
+	if _, err := o.Tiles.check(); err != nil {
+		return err
+	}
+	if err := o.Categories.Check(); err != nil {
+		return fmt.Errorf("dashboards: %w", err)
 	}
 	if o.Refresh == 0 {
 		o.Refresh = time.Second
@@ -110,6 +153,8 @@ type Dashboards struct {
 	throttle *account.Throttle
 	metrics  *metrics
 
+	photos sync.Mutex // one is decoded at a time
+
 	stop    context.CancelFunc // ends all live updates
 	stopped context.Context
 	streams sync.WaitGroup
@@ -121,6 +166,9 @@ var _ http.Handler = (*Dashboards)(nil)
 // maxStreams bounds live updates at one server.
 const maxStreams = 512
 
+// templates are the pages' templates, the same for every Dashboards.
+var templates = sync.OnceValues(func() (*page.Set, error) { return page.NewSet(pages.Files, functions) })
+
 // New makes the pages.
 func New(o Options) (*Dashboards, error) {
 	if err := o.complete(); err != nil {
@@ -128,13 +176,13 @@ func New(o Options) (*Dashboards, error) {
 	}
 	d := &Dashboards{
 		o: o, assets: page.NewAssets(assetPrefix),
-		accounts: account.NewAccounts(o.People), throttle: account.NewThrottle(),
+		accounts: o.People, throttle: account.NewThrottle(),
 		limit: make(chan struct{}, maxStreams),
 	}
 	d.sessions = account.NewSessions(o.Sessions, d.accounts, o.HTTPS)
 	d.stopped, d.stop = context.WithCancel(context.Background())
 	var err error
-	if d.set, err = page.NewSet(pages.Files, functions); err != nil {
+	if d.set, err = templates(); err != nil {
 		return nil, fmt.Errorf("dashboards: %w", err)
 	}
 	if err := d.loadAssets(); err != nil {
@@ -142,6 +190,11 @@ func New(o Options) (*Dashboards, error) {
 	}
 	if d.metrics, err = newMetrics(o.Metrics); err != nil {
 		return nil, fmt.Errorf("dashboards: %w", err)
+	}
+	for _, rt := range table {
+		if (rt.rule.access == unset) || (rt.rule.access >= accessStaff && (rt.rule.scope == nil || !rt.rule.least.Valid())) {
+			return nil, fmt.Errorf("dashboards: route %s %s has no rule", rt.method, rt.path)
+		}
 	}
 	d.handler = d.routes()
 	return d, nil
@@ -154,7 +207,7 @@ func (d *Dashboards) loadAssets() error {
 		name string
 		body []byte
 		into *[]string
-	}{{"style.css", page.Style(), &d.styles}, {"staff.css", pages.Style, &d.styles}} {
+	}{{"style.css", page.Style(), &d.styles}, {"chart.css", slices.Concat(chart.Style, d.o.Categories.Style()), &d.styles}, {"staff.css", pages.Style, &d.styles}} {
 		url, err := d.assets.Add(f.name, f.body)
 		if err != nil {
 			return err

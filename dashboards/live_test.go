@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pantau-id/pantau/dashboards/account"
+	"github.com/pantau-id/pantau/internal/figures"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -220,5 +223,86 @@ func TestClosingEndsLiveUpdates(t *testing.T) {
 	}
 	if err := f.lines.Err(); err != nil {
 		t.Errorf("the stream broke off instead of ending: %v", err)
+	}
+}
+
+// Figures come to an open page as a version: a page that shows another one reads
+// itself again. Values and the ledger come as they are.
+func TestLiveUpdatesOfFiguresAndPlaces(t *testing.T) {
+	w := airWorld()
+	s := start(t, w)
+	v := s.signedIn(t, account.Validator)
+	shown := func(path string) (version, topics string) {
+		t.Helper()
+		_, body := v.get(path)
+		m := regexp.MustCompile(`data-topics="([^"]*)" data-version="([^"]+)"`).FindStringSubmatch(body)
+		if m == nil || !strings.Contains(body, "data-fresh") {
+			t.Fatalf("%s does not update by itself", path)
+		}
+		return m[2], m[1]
+	}
+	first, _ := shown("/dinas")
+	var all []string
+	for _, path := range []string{"/dinas/provinsi", "/dinas/wilayah/3374", "/dinas/wilayah/3374/kecamatan/337401", "/dinas/lokasi/SMG-01", "/dinas/sensor/sps30-0042"} {
+		version, topics := shown(path)
+		if version != first {
+			t.Errorf("%s has version %s, /dinas %s", path, version, first)
+		}
+		for topic := range strings.FieldsSeq(topics) {
+			all = append(all, "id."+topic)
+		}
+	}
+	if _, body := v.get("/dinas/provinsi?jam=2026-11-22-0900"); strings.Contains(body, "<pantau-live") {
+		t.Error("a past hour says that it updates by itself")
+	}
+	f := v.follow(t, strings.Join(all, "+"))
+	version := func(old string) string {
+		t.Helper()
+		for {
+			e, ok := f.next()
+			var u struct{ Version string }
+			if !ok || e.name == "" && json.Unmarshal([]byte(e.data), &u) != nil {
+				t.Fatal("the stream ended or holds no JSON")
+			}
+			if u.Version != "" && u.Version != old {
+				return u.Version
+			}
+		}
+	}
+	if told := version(""); told != first {
+		t.Errorf("the stream tells version %s, the pages have %s", told, first)
+	}
+	w.change(func() { w.alerts = w.alerts[1:] })
+	second := version(first)
+	if again, _ := shown("/dinas/provinsi"); again != second {
+		t.Errorf("read again, the page has version %s, told was %s", again, second)
+	}
+	if _, err := s.desk.AddMark(t.Context(), figures.Mark{Site: "SMG-01", Quantity: "pm2_5", From: moment.Add(-3 * time.Hour), To: moment.Add(-2 * time.Hour), Invalid: true, Code: "other", Note: "x", By: "val"}); err != nil {
+		t.Fatal(err)
+	}
+	version(second)
+	w.change(func() { w.values[hall][0].Value, w.values[market][0].Value = telemetry.Num(17.25), telemetry.Num(33) })
+	for topic, want := range map[string]string{"s-": "17,2", "a-": "17,2", "k-": "33,0"} {
+		i := slices.IndexFunc(all, func(s string) bool { return strings.HasPrefix(s, "id."+topic) })
+		g := v.follow(t, all[i])
+		g.until("id", strings.TrimPrefix(all[i], "id."), holds(want))
+	}
+	w.change(func() { w.total.Expected += 10 })
+	f.until("id", "buku", holds("184.243"))
+}
+
+// A page that reads itself again keeps nobody's session alive, and is told when it is
+// over instead of being sent to the sign-in page.
+func TestAPageThatReadsItselfIsNobodyBeingThere(t *testing.T) {
+	s := start(t, newWorld())
+	v := s.signedIn(t, account.Viewer)
+	if r, _ := v.get("/dinas"); len(r.Cookies()) == 0 {
+		t.Error("a visit prolongs no session: this test proves nothing")
+	}
+	if r, _ := v.get("/dinas", "Pantau-Live", "1"); r.StatusCode != 200 || len(r.Cookies()) > 0 {
+		t.Errorf("%s, %v", r.Status, r.Cookies())
+	}
+	if r, _ := s.visitor(t).get("/dinas", "Pantau-Live", "1"); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a session: %s", r.Status)
 	}
 }

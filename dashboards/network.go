@@ -41,17 +41,19 @@ type liveView struct {
 	Now    string // the server's time, RFC 3339
 	Stream string // where the updates come from
 	Topics string // what this page shows, separated by spaces
-	Reload string
-	SignIn string
+	// Version is snapshot.version, for what is marked data-fresh.
+	Version string
+	Reload  string
+	SignIn  string
 }
 
 // network is /dinas/jaringan.
 func (d *Dashboards) network(w http.ResponseWriter, r *http.Request) error {
 	lang, path := page.Split(r.URL.Path)
 	q := r.URL.Query()
-	s := d.snapshot(r.Context())
-	d.report(requestID(r), s)
 	u := userOf(r)
+	s := d.snapshot(r.Context(), u)
+	d.report(requestID(r), s)
 	here := lang.Path(path)
 	back := here + searchOf(r)
 
@@ -65,7 +67,7 @@ func (d *Dashboards) network(w http.ResponseWriter, r *http.Request) error {
 	body := networkBody{Empty: len(s.gateways) == 0 && s.gatewaysErr == nil, Failed: s.gatewaysErr != nil}
 	body.Summary = s.fragment("ringkas", summarize(s))
 	body.Alerts = s.fragment("peringatan", viewAlerts(lang, s, telemetry.Node{}))
-	body.Alerts.Back, body.Alerts.MayAct = back, u.Role.AtLeast(account.Operator)
+	body.Alerts.Back, body.Alerts.MayAct = back, u.May(account.Operator, account.Somewhere, account.SomeKind)
 	body.Notice = noticeOf(lang, q.Get("pesan"))
 
 	wanted, err := ParseSeriesID(q.Get("deret"))
@@ -74,7 +76,7 @@ func (d *Dashboards) network(w http.ResponseWriter, r *http.Request) error {
 	var favoured SeriesID
 	found := false
 	for _, g := range shown {
-		values, err := d.values(r.Context(), g.Node)
+		values, err := d.values(r.Context(), u, g)
 		if err != nil {
 			d.o.Logger.Error("page is incomplete", "id", requestID(r), "part", "values", "gateway", g.Node.String(), "err", err)
 		}
@@ -93,7 +95,7 @@ func (d *Dashboards) network(w http.ResponseWriter, r *http.Request) error {
 	}
 	body.Chart = d.chartOf(r, lang, s, wanted, have)
 	body.Filter = filterView{
-		Action: here, Query: q.Get("cari"), State: q.Get("keadaan"), States: filterStates,
+		Action: here, Query: page.Clean(q.Get("cari")), State: q.Get("keadaan"), States: filterStates,
 		Found: len(matching), All: len(s.gateways), Page: number, Pages: pages,
 	}
 	if number > 1 {
@@ -122,7 +124,7 @@ type gatewayBody struct {
 func (d *Dashboards) gateway(w http.ResponseWriter, r *http.Request) error {
 	lang, path := page.Split(r.URL.Path)
 	node := telemetry.Node{Group: r.PathValue("group"), ID: r.PathValue("gateway")}
-	s := d.snapshot(r.Context())
+	s := d.snapshot(r.Context(), userOf(r))
 	d.report(requestID(r), s)
 	if s.gatewaysErr != nil {
 		return s.gatewaysErr
@@ -132,13 +134,13 @@ func (d *Dashboards) gateway(w http.ResponseWriter, r *http.Request) error {
 		return problem{status: http.StatusNotFound}
 	}
 	here := gatewayURL(lang, node)
-	values, err := d.values(r.Context(), node)
+	values, err := d.values(r.Context(), userOf(r), g)
 	if err != nil {
 		d.o.Logger.Error("page is incomplete", "id", requestID(r), "part", "values", "gateway", node.String(), "err", err)
 	}
 	v := d.viewDetail(r.Context(), lang, g, values, err, s.now)
 	body := gatewayBody{Name: v.Name, Detail: s.fragment("d-"+v.Key, v), Alerts: s.fragment("p-"+v.Key, viewAlerts(lang, s, node)), Back: lang.Path("/dinas/jaringan")}
-	body.Alerts.Back, body.Alerts.MayAct = here+searchOf(r), userOf(r).Role.AtLeast(account.Operator)
+	body.Alerts.Back, body.Alerts.MayAct = here+searchOf(r), userOf(r).May(account.Operator, g.District, account.SomeKind)
 	body.Notice = noticeOf(lang, r.URL.Query().Get("pesan"))
 	wanted, parseErr := ParseSeriesID(r.URL.Query().Get("deret"))
 	have := parseErr == nil
@@ -156,10 +158,63 @@ func (d *Dashboards) gateway(w http.ResponseWriter, r *http.Request) error {
 	return d.send(w, r, http.StatusOK, "gateway", page.View{Frame: frame, Body: body})
 }
 
+// ofGateway is the district of the path's {group} and {gateway}.
+func ofGateway(d *Dashboards, r *http.Request) (string, telemetry.Kind, error) {
+	return d.ofNode(r, telemetry.Node{Group: r.PathValue("group"), ID: r.PathValue("gateway")}, account.SomeKind)
+}
+
+// ofSeries is district and kind of the query's deret.
+func ofSeries(d *Dashboards, r *http.Request) (string, telemetry.Kind, error) {
+	id, err := ParseSeriesID(r.URL.Query().Get("deret"))
+	if err != nil {
+		return account.Somewhere, account.SomeKind, nil //nolint:nilerr // the handler says what is wrong with it
+	}
+	return d.ofNode(r, id.Node, kindOf(id.Quantity))
+}
+
+// ofAlert is district and kind of the open alert of the path's {id}.
+func ofAlert(d *Dashboards, r *http.Request) (string, telemetry.Kind, error) {
+	open, err := d.o.Alerts.Open(r.Context())
+	if err != nil {
+		return "", "", err
+	}
+	for _, a := range open {
+		if a.ID == r.PathValue("id") {
+			return d.ofNode(r, a.Node, kindOf(a.Quantity))
+		}
+	}
+	return account.Somewhere, account.SomeKind, nil // the handler says that it is no longer open
+}
+
+// ofNode is a gateway's district; one that nobody registered belongs to none, and
+// is the province's.
+func (d *Dashboards) ofNode(r *http.Request, n telemetry.Node, kind telemetry.Kind) (string, telemetry.Kind, error) {
+	all, err := d.o.Network.Gateways(r.Context())
+	if err != nil {
+		return "", "", err
+	}
+	for _, g := range all {
+		if g.Node == n {
+			return g.District, kind, nil
+		}
+	}
+	return "", kind, nil
+}
+
+// kindOf is a quantity's kind. What tells of the gateway rather than of a place,
+// or is not known, everybody may see who sees the gateway.
+func kindOf(quantity string) telemetry.Kind {
+	q, ok := telemetry.Lookup(quantity)
+	if !ok || q.Kind == telemetry.KindGateway || q.Kind == telemetry.KindOther {
+		return account.SomeKind
+	}
+	return q.Kind
+}
+
 func liveOf(l page.Lang, s snapshot, topics []string, here string) liveView {
 	return liveView{
 		Now:    s.now.UTC().Format(time.RFC3339),
-		Stream: "/dinas/langsung", Topics: strings.Join(topics, " "), Reload: here,
+		Stream: "/dinas/langsung", Topics: strings.Join(topics, " "), Version: s.version(), Reload: here,
 		SignIn: l.Path("/masuk") + "?" + query("lanjut", here) + "&pesan=berakhir",
 	}
 }
@@ -225,6 +280,23 @@ var notices = map[string]struct {
 	"selesai":   {"alerts.gone", ""},
 	"sudah":     {"alerts.taken", ""},
 	"gagal":     {"alerts.failed", "bad"},
+	"diubah":    {"people.changed", "ok"},
+
+	"tersimpan":       {"settings.saved", "ok"},
+	"diimpor":         {"import.done", "ok"},
+	"peta-diimpor":    {"settings.map_done", "ok"},
+	"dihitung-ulang":  {"rules.recomputing", "ok"},
+	"ditandai":        {"mark.done", "ok"},
+	"dicatat":         {"annotation.done", "ok"},
+	"foto-tersimpan":  {"photo.saved", "ok"},
+	"foto-dihapus":    {"photo.removed", "ok"},
+	"catatan-diubah":  {"annotation.changed", "ok"},
+	"catatan-ditarik": {"annotation.withdrawn", "ok"},
+	"bulan-ditutup":   {"month.closed", "ok"},
+	"bulan-dibuka":    {"month.opened", "ok"},
+	"buletin-terbit":  {"letter.approved", "ok"},
+	"buletin-diralat": {"letter.revised", "ok"},
+	"dicabut":         {"wall.revoked", "ok"},
 }
 
 func noticeOf(l page.Lang, code string) notice {
@@ -242,9 +314,6 @@ const maxNote = 1000
 // to the page; with it, the alerts come back as a fragment.
 func (d *Dashboards) acknowledge(w http.ResponseWriter, r *http.Request) error {
 	lang, _ := page.Split(r.URL.Path)
-	if err := r.ParseForm(); err != nil {
-		return problem{status: http.StatusBadRequest, cause: err}
-	}
 	note := strings.TrimSpace(strings.ToValidUTF8(r.PostForm.Get("catatan"), "\uFFFD"))
 	if len(note) > maxNote {
 		return problem{status: http.StatusBadRequest}
@@ -260,6 +329,9 @@ func (d *Dashboards) acknowledge(w http.ResponseWriter, r *http.Request) error {
 		code = "gagal"
 		d.o.Logger.Error("acknowledge failed", "id", requestID(r), "alert", page.Plain(id), "err", err)
 	default:
+		if err := d.tell(r, "alert.acknowledge", id, note); err != nil {
+			return err
+		}
 		d.o.Logger.Info("alert acknowledged", "alert", page.Plain(id), "by", u.Name)
 	}
 	back := local(r.PostForm.Get("kembali"), lang.Path("/dinas/jaringan"))
@@ -274,7 +346,7 @@ func (d *Dashboards) acknowledge(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to.String(), http.StatusSeeOther)
 		return nil
 	}
-	s := d.snapshot(r.Context())
+	s := d.snapshot(r.Context(), userOf(r))
 	var only telemetry.Node
 	element := "peringatan"
 	if n, err := telemetry.ParseNode(r.PostForm.Get("gateway")); err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pantau-id/pantau/dashboards"
 	"github.com/pantau-id/pantau/dashboards/account"
+	"github.com/pantau-id/pantau/dashboards/category"
 	"github.com/pantau-id/pantau/dashboards/web"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -64,6 +65,9 @@ func TestEachGatewayHasItsPage(t *testing.T) {
 	if strings.Contains(body, "Pasar Johar") {
 		t.Error("the page shows another gateway's alerts")
 	}
+	if strings.Contains(body, "tidak ada data baru") {
+		t.Error("what has just come is called stale")
+	}
 	_, body = v.get("/dinas/jaringan/3374/balaikota?" + url.Values{"deret": {"3374/balaikota/scd41/co2"}}.Encode())
 	has(t, "the page with another chart", body, "CO₂ (ppm)", "Belum ada bacaan tersimpan")
 	for _, path := range []string{"/dinas/jaringan/3374/tidak-ada", "/dinas/jaringan/9999/balaikota", "/en/dinas/jaringan/a/b"} {
@@ -71,6 +75,14 @@ func TestEachGatewayHasItsPage(t *testing.T) {
 			t.Errorf("%s: %s; want a page in the site's own frame", path, r.Status)
 		}
 	}
+}
+
+// What a device measured last is no news once it has said that it goes.
+func TestWhatIsGoneIsCalledStale(t *testing.T) {
+	w := newWorld()
+	w.values[hall][0].Stale = true
+	_, body := start(t, w).signedIn(t, account.Viewer).get("/dinas/jaringan/3374/balaikota")
+	has(t, "the gateway's page", body, "tidak ada data baru")
 }
 
 func TestAStormOfAlertsStaysReadable(t *testing.T) {
@@ -102,16 +114,52 @@ func TestWhatIsMissingIsNeverCalledComplete(t *testing.T) {
 	}
 }
 
+// steps are what each page of an empty installation leads to: words, a command, or the
+// form with which to begin.
+var steps = map[string][]string{
+	"/dinas":                      {"Langkah berikutnya", `href="/dinas/atur/lokasi"`, `href="/dinas/jaringan"`},
+	"/dinas/provinsi":             {"Langkah berikutnya", `href="/dinas/atur/lokasi"`},
+	"/dinas/wilayah/3374":         {"Langkah berikutnya", `href="/dinas/atur/lokasi"`},
+	"/dinas/validasi":             {"Langkah berikutnya", `href="/dinas/atur/lokasi"`},
+	"/dinas/buletin":              {"Langkah berikutnya", `href="/dinas/atur/sistem"`},
+	"/dinas/laporan":              {"Langkah berikutnya", `href="/dinas/atur/lokasi"`},
+	"/dinas/laporan/3374/2026-10": {"Langkah berikutnya", `href="/dinas/wilayah/3374"`},
+	"/dinas/jaringan":             {"Belum ada gateway", "pantau gateway add", "Tidak ada peringatan terbuka"},
+	"/dinas/atur/sistem":          {`action="/dinas/atur/sistem"`},
+	"/dinas/atur/wilayah":         {`action="/dinas/atur/wilayah"`},
+	"/dinas/atur/lokasi":          {"Tambahkan satu, atau impor dari berkas", `action="/dinas/atur/lokasi"`, `href="/dinas/atur/impor"`},
+	"/dinas/atur/sensor":          {"Belum ada sensor", `action="/dinas/atur/sensor"`},
+	"/dinas/atur/impor":           {"contoh untuk diisi", `action="/dinas/atur/impor"`},
+	"/dinas/atur/ambang":          {`action="/dinas/atur/ambang"`},
+	"/dinas/atur/pengguna":        {`action="/dinas/atur/pengguna"`},
+	"/dinas/atur/layar":           {"Belum ada tautan layar", `action="/dinas/atur/layar"`},
+	"/dinas/atur/audit":           {"Periksa rantai"},
+	"/sandi":                      {`action="/sandi"`},
+	"/sandi/kode":                 {`action="/sandi/kode"`},
+}
+
 func TestAnEmptyInstallationSaysTheNextStep(t *testing.T) {
 	w := &world{now: moment}
-	v := start(t, w).signedIn(t, account.Viewer)
-	r, body := v.get("/dinas/jaringan")
-	if r.StatusCode != 200 {
-		t.Fatal(r.Status)
+	v := start(t, w).signedIn(t, account.Admin)
+	for path, step := range steps {
+		r, body := v.get(path)
+		if r.StatusCode != 200 {
+			t.Errorf("%s: %s", path, r.Status)
+			continue
+		}
+		body = body[strings.Index(body, "<main"):]
+		has(t, path, body, step...)
+		if strings.Contains(body, "Simulasi:") || strings.Contains(body, "Tidak ada yang menunggu Anda") {
+			t.Errorf("%s calls an empty installation simulated or well", path)
+		}
 	}
-	has(t, "the empty page", body, "Belum ada gateway", "pantau gateway add", "Tidak ada peringatan terbuka")
-	if strings.Contains(body, "Simulasi:") {
-		t.Error("an empty page calls itself simulated")
+	for _, rt := range dashboards.Routes() {
+		if rt.Method != "GET" || !rt.Staff || strings.Contains(rt.Path, "{") || steps[rt.Path] != nil {
+			continue
+		}
+		if r, _ := v.get(rt.Path); r.StatusCode == 200 && strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s: which step does it name in an empty installation?", rt.Path)
+		}
 	}
 }
 
@@ -242,20 +290,14 @@ func TestListsAreFilteredAndPaged(t *testing.T) {
 	has(t, "the second page", body, "120 dari 124 gateway", "Halaman 2 dari 3", `href="/dinas/jaringan?cari=pos&amp;hal=3#gateway"`, `value="pos"`)
 }
 
-func TestTheWelcomeHasNoCookieAndIsKept(t *testing.T) {
-	s := start(t, newWorld())
-	v := s.visitor(t)
-	for path, word := range map[string]string{"/": "Selamat datang", "/en/": "Welcome"} {
-		r, body := v.get(path)
-		if r.StatusCode != 200 || len(r.Cookies()) > 0 || r.Header.Get("ETag") == "" || !strings.Contains(body, word) || strings.Contains(body, "<script") {
-			t.Errorf("%s: %s, cookies %v, tag %s", path, r.Status, r.Cookies(), r.Header.Get("ETag"))
+func TestTheStaffsAddressesAreTheirsInEveryLanguage(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/masuk": true, "/en/masuk": true, "/dinas": true, "/dinas/jaringan": true, "/en/dinas/whatever": true, "/aset/style.css": true, "/sandi": true,
+		"/": false, "/en/": false, "/en": false, "/udara": false, "/en/stasiun/dinas": false, "/dinasti": false,
+	} {
+		if got := dashboards.Owns(path); got != want {
+			t.Errorf("%s belongs to the staff: %v, want %v", path, got, want)
 		}
-		if again, _ := v.get(path, "If-None-Match", r.Header.Get("ETag")); again.StatusCode != 304 {
-			t.Errorf("%s asked again: %s", path, again.Status)
-		}
-	}
-	if r, _ := v.get("/en"); r.StatusCode != 301 || r.Header.Get("Location") != "/en/" {
-		t.Errorf("/en: %s to %s", r.Status, r.Header.Get("Location"))
 	}
 }
 
@@ -323,6 +365,19 @@ func TestRequestsAreCounted(t *testing.T) {
 	if n, err := testutil.GatherAndCount(registry, "pantau_dashboards_requests_total"); err != nil || n != 3 {
 		t.Errorf("%d routes were counted (%v), want sign-in, network, none", n, err)
 	}
+}
+
+func TestTheAgencysOwnColours(t *testing.T) {
+	own := category.Settings{Swatches: [5]string{"#34cc33", "#0070c0", "#ffc100", "#ff0000", "#123456"}}
+	s := start(t, newWorld(), func(o *dashboards.Options) { o.Categories = own })
+	v := s.visitor(t)
+	_, html := v.get("/masuk")
+	for _, m := range regexp.MustCompile(`href="(/aset/chart[^"]*)"`).FindAllStringSubmatch(html, -1) {
+		if _, css := v.get(m[1]); strings.Contains(css, "--cat-5: #123456;") && strings.Contains(css, "--ink-5: #fff;") {
+			return
+		}
+	}
+	t.Error("no style sheet has the agency's colours")
 }
 
 func TestOptionsNameWhatIsMissing(t *testing.T) {

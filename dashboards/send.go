@@ -3,8 +3,6 @@ package dashboards
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -63,25 +61,6 @@ func write(w http.ResponseWriter, r *http.Request, status int, contentType strin
 
 func acceptsGzip(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
-}
-
-// sendCached writes a public page that the browser may keep and ask about.
-func (d *Dashboards) sendCached(w http.ResponseWriter, r *http.Request, name string, v page.View) error {
-	var b bytes.Buffer
-	if err := d.set.Page(&b, name, v); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(b.Bytes())
-	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
-	h := w.Header()
-	h.Set("ETag", tag)
-	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Content-Language", string(v.Lang))
-	if strings.Contains(r.Header.Get("If-None-Match"), tag) {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	return write(w, r, http.StatusOK, "text/html; charset=utf-8", b.Bytes())
 }
 
 // query writes one parameter of an address.

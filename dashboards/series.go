@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pantau-id/pantau/dashboards/account"
 	"github.com/pantau-id/pantau/dashboards/chart"
 	"github.com/pantau-id/pantau/internal/page"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -77,7 +78,8 @@ func better(a Gateway, id SeriesID, b Gateway, than SeriesID) bool {
 
 // chartOf reads the last day of a series and draws it.
 func (d *Dashboards) chartOf(r *http.Request, l page.Lang, s snapshot, id SeriesID, have bool) chartView {
-	if !have {
+	g, known := s.find(id.Node)
+	if !have || !userOf(r).May(account.Viewer, g.District, kindOf(id.Quantity)) {
 		return chartView{}
 	}
 	v := chartView{
@@ -85,7 +87,7 @@ func (d *Dashboards) chartOf(r *http.Request, l page.Lang, s snapshot, id Series
 		Data: l.Path("/dinas/jaringan/deret") + "?" + query("deret", id.String()),
 		Part: l.Path("/dinas/jaringan/grafik") + "?" + query("deret", id.String()),
 	}
-	if g, ok := s.find(id.Node); ok {
+	if known {
 		v.Simulated = g.Simulated
 	}
 	v.Place = page.Plain(s.name(id.Node))
@@ -131,20 +133,25 @@ func (d *Dashboards) readChart(ctx context.Context, l page.Lang, id SeriesID, no
 	}
 	c.Interval = series.Interval
 	for _, p := range series.Points {
-		point := chart.Point{Time: p.Time, Value: p.Value, Rejected: p.Rejected, Gap: p.Gap != telemetry.GapNone}
-		switch {
-		case point.Gap:
-			point.Note = l.Name("gap.", string(p.Gap))
-		case math.IsNaN(p.Value) || math.IsInf(p.Value, 0):
-			point.Gap, point.Note = true, l.Name("gap.", string(telemetry.GapNotNumber))
-		case p.Rejected:
-			point.Note = l.T("value.rejected", l.Name("flag.", p.Flag.String()))
-		}
-		c.Points = append(c.Points, point)
+		c.Points = append(c.Points, viewPoint(l, p))
 	}
 	decimals := c.Decimals()
 	c.Number = func(v float64) string { return l.Number(v, decimals) }
 	return c, series, nil
+}
+
+// viewPoint is a reading as a chart shows it.
+func viewPoint(l page.Lang, p Point) chart.Point {
+	point := chart.Point{Time: p.Time, Value: p.Value, Rejected: p.Rejected, Gap: p.Gap != telemetry.GapNone}
+	switch {
+	case point.Gap:
+		point.Note = l.Name("gap.", string(p.Gap))
+	case math.IsNaN(p.Value) || math.IsInf(p.Value, 0):
+		point.Gap, point.Note = true, l.Name("gap.", string(telemetry.GapNotNumber))
+	case p.Rejected:
+		point.Note = l.T("value.rejected", l.Name("flag.", p.Flag.String()))
+	}
+	return point
 }
 
 // describe says in one sentence what the chart shows.
@@ -167,6 +174,9 @@ func describe(l page.Lang, c chart.Chart, quantity, unit string) string {
 		missing = l.T("chart.gaps", l.Number(float64(n), 0))
 	}
 	with := func(v float64) string { return withUnit(l, quantity, v, telemetry.Unit(unit)) }
+	if c.To.Sub(c.From) > rawSpan {
+		return l.T("chart.desc_long", l.Value(quantity, low), with(high), with(last.Value), l.ShortDate(last.Time), missing)
+	}
 	return l.T("chart.desc", l.Value(quantity, low), with(high), with(last.Value), l.Clock(last.Time), missing)
 }
 
@@ -177,7 +187,7 @@ func (d *Dashboards) chartPart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problem{status: http.StatusBadRequest, cause: err}
 	}
-	return d.part(w, r, lang, "network", "chart", d.chartOf(r, lang, d.snapshot(r.Context()), id, true))
+	return d.part(w, r, lang, "network", "chart", d.chartOf(r, lang, d.snapshot(r.Context(), userOf(r)), id, true))
 }
 
 // points is what the browser's chart gets: columns, times in Unix seconds. A
@@ -192,6 +202,23 @@ type points struct {
 	Unit     string     `json:"unit"`
 	Decimals int        `json:"decimals"`
 	Gaps     []gapJSON  `json:"gaps"`
+	Bands    []bandJSON `json:"bands,omitempty"`
+	Others   []lineJSON `json:"others,omitempty"`
+}
+
+// bandJSON is a category behind the line; without To it has no upper end.
+type bandJSON struct {
+	From float64  `json:"from"`
+	To   *float64 `json:"to,omitempty"`
+	Name string   `json:"name"`
+	Rank int      `json:"rank"` // of the category's colour
+}
+
+// lineJSON is a further line, of another station.
+type lineJSON struct {
+	Name   string     `json:"name"`
+	Times  []int64    `json:"times"`
+	Values []*float64 `json:"values"`
 }
 
 type gapJSON struct {
@@ -211,16 +238,47 @@ func (d *Dashboards) chartData(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problem{status: http.StatusServiceUnavailable, cause: err}
 	}
-	out := points{
-		Times: []int64{}, Values: []*float64{}, Rejected: []*float64{}, Gaps: []gapJSON{},
-		From: c.From.Unix(), To: c.To.Unix(), Label: lang.Name("q.", id.Quantity), Unit: page.Unit(series.Unit),
-		Decimals: page.Decimals(id.Quantity, 1),
+	return d.sendPoints(w, r, c, lang.Name("q.", id.Quantity), page.Unit(series.Unit), page.Decimals(id.Quantity, 1))
+}
+
+// sendPoints writes a chart as JSON.
+func (d *Dashboards) sendPoints(w http.ResponseWriter, r *http.Request, c chart.Chart, label, unit string, decimals int) error {
+	out := points{From: c.From.Unix(), To: c.To.Unix(), Label: label, Unit: unit, Decimals: decimals, Gaps: []gapJSON{}}
+	var gaps []chart.Gap
+	out.Times, out.Values, out.Rejected, gaps = columns(c)
+	for _, g := range gaps {
+		out.Gaps = append(out.Gaps, gapJSON{g.From.Unix(), g.To.Unix(), g.Note})
 	}
-	add := func(t time.Time, value, rejected *float64) {
-		out.Times, out.Values, out.Rejected = append(out.Times, t.Unix()), append(out.Values, value), append(out.Rejected, rejected)
+	for i, b := range c.Bands {
+		band := bandJSON{From: b.From, Name: b.Name, Rank: i + 1}
+		if !math.IsInf(b.To, 1) {
+			band.To = &b.To
+		}
+		out.Bands = append(out.Bands, band)
+	}
+	for _, o := range c.Others {
+		of := c
+		of.Points, of.Interval = o.Points, o.Interval
+		line := lineJSON{Name: o.Name}
+		line.Times, line.Values, _, _ = columns(of)
+		out.Others = append(out.Others, line)
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		return fmt.Errorf("encode a chart: %w", err)
+	}
+	return write(w, r, http.StatusOK, "application/json", body)
+}
+
+// columns are a chart's points as columns; where the line ends stands a null, so
+// that it is not drawn through.
+func columns(c chart.Chart) (times []int64, values, rejected []*float64, gaps []chart.Gap) {
+	times, values, rejected = []int64{}, []*float64{}, []*float64{}
+	add := func(t time.Time, value, refused *float64) {
+		times, values, rejected = append(times, t.Unix()), append(values, value), append(rejected, refused)
 	}
 	segments, gaps := c.Segments()
-	breaks := map[int64]bool{} // where the line ends, so that it is not drawn through
+	breaks := map[int64]bool{}
 	for _, s := range segments {
 		breaks[s[len(s)-1].Time.Unix()] = true
 	}
@@ -236,12 +294,5 @@ func (d *Dashboards) chartData(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	for _, g := range gaps {
-		out.Gaps = append(out.Gaps, gapJSON{g.From.Unix(), g.To.Unix(), g.Note})
-	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		return fmt.Errorf("encode series %s: %w", id, err)
-	}
-	return write(w, r, http.StatusOK, "application/json", body)
+	return times, values, rejected, gaps
 }

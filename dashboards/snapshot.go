@@ -2,10 +2,12 @@ package dashboards
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/pantau-id/pantau/dashboards/account"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -24,16 +26,18 @@ type snapshot struct {
 	alertsErr   error
 	total       Totals
 	totalErr    error
+	changed     uint64 // of the book of figures, before anything was read of it
 }
 
-func (d *Dashboards) snapshot(ctx context.Context) snapshot {
+// snapshot asks all sources for what u may see.
+func (d *Dashboards) snapshot(ctx context.Context, u *account.User) snapshot {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	s := snapshot{now: d.o.Now()}
+	s := snapshot{now: d.o.Now(), changed: d.o.Figures.Changed()}
 	s.gateways, s.gatewaysErr = d.o.Network.Gateways(ctx)
 	s.alerts, s.alertsErr = d.o.Alerts.Open(ctx)
 	s.total, s.totalErr = d.o.Ledger.Total(ctx)
-	s.gateways = slices.Clone(s.gateways)
+	s.gateways = slices.DeleteFunc(slices.Clone(s.gateways), func(g Gateway) bool { return !u.May(account.Viewer, g.District, account.SomeKind) })
 	slices.SortFunc(s.gateways, func(a, b Gateway) int {
 		if c := boolCompare(!troubled(a.State), !troubled(b.State)); c != 0 {
 			return c
@@ -43,10 +47,43 @@ func (d *Dashboards) snapshot(ctx context.Context) snapshot {
 		}
 		return strings.Compare(a.Node.String(), b.Node.String())
 	})
+	s.index()
+	s.alerts = slices.DeleteFunc(slices.Clone(s.alerts), func(a Alert) bool {
+		g, _ := s.find(a.Node) // no district if it is not there or hidden
+		return !u.May(account.Viewer, g.District, kindOf(a.Quantity))
+	})
+	return s
+}
+
+// version names what the figures' pages show at this moment; it differs if they would
+// look different. What changes with every reading (values, ledger) is not in it.
+func (s snapshot) version() string {
+	var told []string
+	for _, a := range s.alerts {
+		told = append(told, fmt.Sprint(a.ID, a.Severity, a.AckBy, a.AckAt.UnixMilli(), a.AckNote))
+	}
+	for _, g := range s.gateways {
+		told = append(told, fmt.Sprint(g.Node, g.Name, g.State))
+	}
+	slices.Sort(told)
+	return keyOf("version", fmt.Sprint(s.changed, s.now.Truncate(time.Hour).Unix(), s.gatewaysErr != nil, s.alertsErr != nil, told))
+}
+
+func (s *snapshot) index() {
 	s.places = make(map[telemetry.Node]int, len(s.gateways))
 	for i, g := range s.gateways {
 		s.places[g.Node] = i
 	}
+}
+
+// of narrows a snapshot to some of its gateways, and their alerts.
+func (s snapshot) of(keep func(Gateway) bool) snapshot {
+	s.alerts = slices.DeleteFunc(slices.Clone(s.alerts), func(a Alert) bool {
+		g, ok := s.find(a.Node)
+		return !ok || !keep(g)
+	})
+	s.gateways = slices.DeleteFunc(slices.Clone(s.gateways), func(g Gateway) bool { return !keep(g) })
+	s.index()
 	return s
 }
 
@@ -93,9 +130,10 @@ func (s snapshot) simulated() bool {
 	return slices.ContainsFunc(s.gateways, func(g Gateway) bool { return g.Simulated })
 }
 
-// values asks for one gateway's readings.
-func (d *Dashboards) values(ctx context.Context, n telemetry.Node) ([]Value, error) {
+// values asks for those of a gateway's readings that u may see.
+func (d *Dashboards) values(ctx context.Context, u *account.User, g Gateway) ([]Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	return d.o.Network.Values(ctx, n)
+	all, err := d.o.Network.Values(ctx, g.Node)
+	return slices.DeleteFunc(slices.Clone(all), func(v Value) bool { return !u.May(account.Viewer, g.District, kindOf(v.Quantity)) }), err
 }

@@ -81,6 +81,7 @@ type Value struct {
 	Flag     telemetry.Flag
 	Gap      telemetry.GapReason
 	Interval time.Duration // how often it should come; 0 = not known
+	Stale    bool          // its gateway, or its device, has said that it is gone
 }
 
 // Severity is how grave an alert is.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -27,6 +28,12 @@ type fragment struct {
 	Back   string // address to return to after a form
 }
 
+// ledgerView is the ledger of all that the server knows.
+type ledgerView struct {
+	Totals
+	Failed bool
+}
+
 // notice is told once, after a form. Swap puts it into a page that is open.
 type notice struct {
 	Text, Class string
@@ -34,8 +41,9 @@ type notice struct {
 }
 
 // functions are what this room's templates need beside those of package page.
-func functions(page.Lang) template.FuncMap {
-	return template.FuncMap{
+func functions(l page.Lang) template.FuncMap {
+	out := airFunctions(l)
+	maps.Copy(out, template.FuncMap{
 		"clockKey": func(q telemetry.TimeQuality) page.Key { return page.Key("clock." + q.String()) },
 		"filterKey": func(s State) page.Key {
 			if s == anyTrouble {
@@ -44,7 +52,8 @@ func functions(page.Lang) template.FuncMap {
 			return page.Key("state." + string(s))
 		},
 		"rows": func(now, device time.Time, rows []valueView) rowsView { return rowsView{now, device, rows} },
-	}
+	})
+	return out
 }
 
 // rowsView is what the rows of one device need: their ages against now, and the
@@ -164,6 +173,9 @@ func viewAlerts(l page.Lang, s snapshot, only telemetry.Node) alertsView {
 			AckBy: a.AckBy, AckAt: a.AckAt, AckNote: a.AckNote, Simulated: a.Simulated,
 			Action: l.Path("/dinas/peringatan/" + url.PathEscape(a.ID) + "/tangani"),
 		}
+		if a.Node.IsZero() { // of the server itself
+			v.Gateway, v.GatewayURL = l.T("alerts.server"), l.Path("/dinas/atur/sistem")
+		}
 		switch a.Severity {
 		case Critical:
 			v.Class = "bad"
@@ -256,8 +268,11 @@ type gatewayView struct {
 	Failed    bool
 	Expires   time.Time // of its certificate; zero = it has none
 	Expiring  string    // a warning in words, "" = none is due
-	Total     Totals    // on the gateway's page
-	NoTotal   bool
+	// On the gateway's page only:
+	Total                     Totals
+	NoTotal                   bool
+	DistrictURL, DistrictName string // "" = none, or no known one
+	SiteURL                   string
 }
 
 // staleAfter is when a value counts as no longer coming: three missed readings,
@@ -338,7 +353,7 @@ func viewValue(l page.Lang, node telemetry.Node, value Value, now time.Time) val
 		v.Status, v.Word = "warn", l.T("value.gap", l.Name("gap.", string(value.Gap)))
 	case value.Flag != telemetry.FlagNone:
 		v.Status, v.Word = "bad", l.T("value.rejected", l.Name("flag.", value.Flag.String()))
-	case now.Sub(value.Time) > staleAfter(value.Interval):
+	case value.Stale || now.Sub(value.Time) > staleAfter(value.Interval):
 		v.Status, v.Word = "warn", l.T("value.late")
 	}
 	return v

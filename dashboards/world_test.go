@@ -1,8 +1,13 @@
 package dashboards_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -11,6 +16,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +25,11 @@ import (
 	"github.com/pantau-id/pantau/dashboards"
 	"github.com/pantau-id/pantau/dashboards/account"
 	"github.com/pantau-id/pantau/dashboards/account/accounttest"
+	"github.com/pantau-id/pantau/dashboards/report"
+	"github.com/pantau-id/pantau/ingest/journal"
+	"github.com/pantau-id/pantau/ingest/publication/publicationtest"
+	"github.com/pantau-id/pantau/internal/audit"
+	"github.com/pantau-id/pantau/internal/places"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -33,6 +44,15 @@ type world struct {
 	total    dashboards.Totals
 	series   map[string]dashboards.Series
 	broken   error // what every source answers if set
+	sites    []places.Site
+	sensors  []places.Sensor
+	hang     []places.Deployment
+	// fill puts hours into the book; nil: it is empty. A book that is named filled is
+	// made once and copied from then on. then are the sites as they were meanwhile, if
+	// a test has renamed them since.
+	fill   func(*publicationtest.Desk)
+	filled string
+	then   []places.Site
 
 	people, sessions accounttest.KV
 }
@@ -151,7 +171,32 @@ func newWorld() *world {
 	}
 	w.total = dashboards.Totals{Expected: 184_233, Stored: 184_231, Rejected: 18, OnTheWay: 2}
 	w.series[dashboards.SeriesID{Node: hall, Device: "sps30", Quantity: "pm2_5"}.String()] = day()
+	w.sites = []places.Site{
+		{Code: "SMG-01", Name: "Balai Kota Semarang", District: "3374", Subdistrict: "337401", Lat: -6.982, Lon: 110.409, Class: places.Reference, Operator: "DLH Kota Semarang", Public: true, Simulated: true},
+		{Code: "SMG-07", Name: "Pasar Johar", District: "3374", Lat: -6.972, Lon: 110.425, Simulated: true},
+	}
+	w.sensors = []places.Sensor{{ID: "sps30-0042", Name: "SPS30 atap", Maker: "Sensirion", Model: "SPS30", Serial: "8F31A0", Calibrated: ago(90 * 24 * time.Hour)}, {ID: "gudang-1", Name: "Cadangan"}}
+	w.hang = []places.Deployment{{Site: "SMG-01", Sensor: "sps30-0042", Node: hall, Device: "sps30", From: ago(200 * 24 * time.Hour), Main: []string{"pm10", "pm2_5"}}}
 	return w
+}
+
+// SiteOf and NodesAt answer places as the registry does: a gateway names its site.
+func (w *world) SiteOf(n telemetry.Node) string {
+	for _, g := range w.gateways {
+		if g.Node == n {
+			return g.Site
+		}
+	}
+	return ""
+}
+
+func (w *world) NodesAt(site string) (out []telemetry.Node) {
+	for _, g := range w.gateways {
+		if g.Site == site && site != "" {
+			out = append(out, g.Node)
+		}
+	}
+	return out
 }
 
 // day is a day of minutes with a morning peak, an hour without answer, and a few
@@ -183,6 +228,9 @@ type site struct {
 	world    *world
 	accounts *account.Accounts
 	log      *logBook
+	audit    *audit.Log
+	places   *places.Store
+	desk     *publicationtest.Desk
 }
 
 // logBook keeps what the pages log.
@@ -205,15 +253,29 @@ func (l *logBook) String() string {
 
 func start(t testing.TB, w *world, change ...func(*dashboards.Options)) *site {
 	t.Helper()
-	s := &site{world: w, accounts: account.NewAccounts(&w.people), log: &logBook{}}
+	s := &site{world: w, accounts: account.NewAccounts(&w.people, accounttest.Cheap()), log: &logBook{}}
+	var err error
+	if s.audit, err = audit.Open(audit.Options{Path: filepath.Join(t.TempDir(), "audit.log"), Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := report.OpenFiles(t.TempDir(), w.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range w.sites {
+		if w.sites[i].Code == "SMG-01" {
+			w.sites[i].Photo = keepPhoto(t, kept)
+		}
+	}
+	s.openBook(t)
 	o := dashboards.Options{
-		Network: w, Alerts: w, Ledger: w, History: w, People: &w.people, Sessions: &w.sessions,
+		Files:   kept,
+		Network: w, Alerts: w, Ledger: w, History: w, Places: s.places, Figures: s.desk, Archive: report.Archive{Places: s.places, Book: s.desk}, People: s.accounts, Sessions: &w.sessions, Audit: s.audit, Walls: account.NewWalls(&w.people), CodeOptional: true,
 		Now: w.clock, Logger: slog.New(slog.NewTextHandler(s.log, nil)), Version: "0.3.0", Refresh: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&o)
 	}
-	var err error
 	if s.pages, err = dashboards.New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -223,8 +285,77 @@ func start(t testing.TB, w *world, change ...func(*dashboards.Options)) *site {
 			t.Error(err)
 		}
 		s.Close()
+		if err := s.audit.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
 	})
 	return s
+}
+
+// keepPhoto keeps a small picture as a site's photo is kept.
+func keepPhoto(t testing.TB, kept *report.Files) string {
+	t.Helper()
+	m := image.NewRGBA(image.Rect(0, 0, 64, 48))
+	for i := range m.Pix {
+		m.Pix[i] = uint8(40 + i/64)
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(b.Bytes())
+	hash := hex.EncodeToString(sum[:])
+	if _, err := kept.Keep(report.PhotoName(hash), "", []string{"SMG-01"}, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+// openBook opens a real register of places and a real book, and puts the world's
+// sites into both.
+func (s *site) openBook(t testing.TB) {
+	t.Helper()
+	closing := func(what string, f func(context.Context) error) {
+		t.Cleanup(func() {
+			if err := f(context.Background()); err != nil {
+				t.Errorf("close %s: %v", what, err)
+			}
+		})
+	}
+	log := slog.New(slog.DiscardHandler)
+	j, err := journal.Open(context.Background(), journal.Options{Dir: t.TempDir(), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing("the journal", j.Close)
+	kv, err := j.KV(context.Background(), "places", journal.KVOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.places, err = places.Open(context.Background(), places.Options{KV: kv, Registry: s.world, Logger: log, Now: s.world.clock}); err != nil {
+		t.Fatal(err)
+	}
+	closing("places", s.places.Close)
+	if err := s.places.Apply(context.Background(), places.Change{Sites: s.world.sites, Sensors: s.world.sensors, Deployments: s.world.hang}); err != nil {
+		t.Fatal(err)
+	}
+	from := s.world.clock().Add(-30 * time.Hour)
+	then := s.world.sites
+	if s.world.then != nil {
+		then = s.world.then
+	}
+	switch {
+	case s.world.filled != "":
+		s.desk = publicationtest.Filled(t, s.world.filled, from, then, s.world.fill)
+		s.desk.PutSites(s.world.sites...)
+	default:
+		s.desk = publicationtest.OpenAt(t, from, then...)
+		if s.world.fill != nil {
+			s.world.fill(s.desk)
+		}
+		s.desk.PutSites(s.world.sites...)
+	}
+	s.desk.SetNow(s.world.clock())
 }
 
 const goodPassword = "kuda lumping di alun-alun"
@@ -232,7 +363,13 @@ const goodPassword = "kuda lumping di alun-alun"
 // person adds an account that has chosen its password.
 func (s *site) person(t testing.TB, name string, role account.Role) {
 	t.Helper()
-	first, err := s.accounts.Add(context.Background(), name, role)
+	s.grantee(t, name, role.Everywhere())
+}
+
+// grantee is a person with any grants.
+func (s *site) grantee(t testing.TB, name string, grants ...account.Grant) {
+	t.Helper()
+	first, err := s.accounts.Add(context.Background(), name, grants...)
 	if err == nil {
 		_, err = s.accounts.SetPassword(context.Background(), name, first, goodPassword)
 	}
@@ -262,10 +399,16 @@ func (s *site) visitor(t testing.TB) *visitor {
 // signedIn returns a visitor who has signed in as a new account of that role.
 func (s *site) signedIn(t testing.TB, role account.Role) *visitor {
 	t.Helper()
-	s.person(t, string(role), role)
+	return s.signedInAs(t, string(role), role.Everywhere())
+}
+
+// signedInAs returns a visitor who has signed in as a new account of that name.
+func (s *site) signedInAs(t testing.TB, name string, grants ...account.Grant) *visitor {
+	t.Helper()
+	s.grantee(t, name, grants...)
 	v := s.visitor(t)
-	if r, body := v.post("/masuk", url.Values{"nama": {string(role)}, "sandi": {goodPassword}}); r.StatusCode != http.StatusSeeOther {
-		t.Fatalf("sign-in as %s: %s\n%s", role, r.Status, body)
+	if r, body := v.post("/masuk", url.Values{"nama": {name}, "sandi": {goodPassword}}); r.StatusCode != http.StatusSeeOther {
+		t.Fatalf("sign-in as %s: %s\n%s", name, r.Status, body)
 	}
 	return v
 }
@@ -308,3 +451,6 @@ func (v *visitor) post(path string, form url.Values, header ...string) (*http.Re
 	v.t.Helper()
 	return v.do("POST", path, form, header...)
 }
+
+// auditOf asks the audit log for one person.
+func auditOf(who string) audit.Query { return audit.Query{Who: who, Limit: 1000} }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -22,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pantau-id/pantau/gateway/status"
 )
 
 // authority is a small CA with a server that answers /claim and /renew as the
@@ -34,11 +37,12 @@ type authority struct {
 	secret  string
 	now     time.Time // notBefore of all it signs
 
-	mu     sync.Mutex
-	bound  string // the claim's first public key
-	claims int
-	lose   bool // the next answer is lost on the way
-	renews int
+	mu      sync.Mutex
+	bound   string // the claim's first public key
+	claims  int
+	lose    bool // the next answer is lost on the way
+	renews  int
+	renewed time.Duration // life of a renewed certificate; 0 = 90 h
 }
 
 func certificate(t *testing.T, name string, usage x509.ExtKeyUsage, pub crypto.PublicKey, ca *authority, life time.Duration) []byte {
@@ -159,9 +163,9 @@ func (a *authority) renew(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		a.t.Error(err)
 	}
-	_, answer := a.sign(body.CSR, 90*time.Hour)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	_, answer := a.sign(body.CSR, cmp.Or(a.renewed, 90*time.Hour))
 	a.renews++
 	json.NewEncoder(w).Encode(answer)
 }
@@ -286,5 +290,26 @@ func TestARenewalReplacesKeyAndCertificate(t *testing.T) {
 	}
 	if a.renews != 1 {
 		t.Errorf("%d renewals", a.renews)
+	}
+}
+
+// Statement 10, where another authority signs: people are asked for a new
+// certificate a fortnight ahead, since nothing renews it by itself.
+func TestACertificateOfAnotherAuthorityIsAskedForInTime(t *testing.T) {
+	g := &Gateway{}
+	now := time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
+	for left, want := range map[time.Duration]string{15 * 24 * time.Hour: "", 14*24*time.Hour - time.Minute: "renew", -time.Hour: "renew"} {
+		s := status.Snapshot{Now: now, Name: "3374/luar", Clock: status.Clock{Known: true},
+			Uplink: status.Uplink{Connected: true, Certificate: now.Add(left), ByHand: true}}
+		got := ""
+		for _, step := range g.missing(&s, nil, false) {
+			got += step.Key
+			if !strings.Contains(step.Command, "pantau-gateway csr --node 3374/luar") || !strings.Contains(step.English(), "needs a new one") {
+				t.Errorf("%+v", step)
+			}
+		}
+		if got != want {
+			t.Errorf("%v left: %q, want %q", left, got, want)
+		}
 	}
 }

@@ -81,6 +81,9 @@ func New(o Options) (*Gateway, error) {
 	if o.Synced == nil {
 		o.Synced = hostclock.Synced
 	}
+	if o.Places == nil {
+		o.Places = sensors.Places
+	}
 	g := &Gateway{o: o, log: o.Logger, metrics: metrics.NewSet()}
 	g.counts = newCounters(g)
 	return g, nil
@@ -274,7 +277,7 @@ func (g *Gateway) search(ctx context.Context, start func(SensorOptions, sensors.
 	names := map[string]bool{healthDevice: true}
 	for {
 		var places []string
-		for _, p := range sensors.Places() {
+		for _, p := range g.o.Places() {
 			if !used[p] {
 				places = append(places, p)
 			}

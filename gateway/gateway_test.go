@@ -448,3 +448,61 @@ func TestHealthTellsWhatThisMachineTells(t *testing.T) {
 		t.Errorf("a Pi with hwmon and a broken probe: %+v", got)
 	}
 }
+
+// Without settings a gateway looks for sensors by itself, names what it finds and
+// samples it; two of a kind have two names.
+func TestItFindsItsSensors(t *testing.T) {
+	one, two := newSite(t), newSite(t)
+	o := quiet(t)
+	absent := filepath.Join(o.Gateway.Data, "absent.sock")
+	o.Places = func() []string { return []string{one.socket, absent, two.socket} }
+	g, _ := start(t, o)
+	eventually(t, "four sensors that give values", func() bool {
+		var names []string
+		for _, s := range g.Snapshot().Sensors {
+			if s.Sampled.IsZero() || s.Gap != telemetry.GapNone && s.Gap != telemetry.GapNotReady {
+				return false
+			}
+			names = append(names, s.Name)
+		}
+		return strings.Join(names, " ") == "sps30 bme280 sps30-2 bme280-2"
+	})
+	for _, s := range g.Snapshot().Sensors {
+		if bus := map[bool]string{true: two.socket, false: one.socket}[strings.HasSuffix(s.Name, "-2")]; s.Bus != bus || s.Interval != 10*time.Second {
+			t.Errorf("%+v, want it on %s", s, bus)
+		}
+	}
+	if got := steps(g); strings.Contains(got, "sensor") {
+		t.Errorf("the page asks for %q", got)
+	}
+}
+
+// Statement 10: a certificate of which two thirds are over is renewed by itself,
+// once, with a new key.
+func TestItRenewsItsCertificate(t *testing.T) {
+	a := newAuthority(t, time.Now().Add(-65*time.Hour), x509.ExtKeyUsageServerAuth) // and its certificates hold 90 h
+	claim := claimOptions(t, a)
+	old, err := Claim(t.Context(), claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.mu.Lock()
+	a.renewed = 900 * time.Hour
+	a.mu.Unlock()
+	o := quiet(t)
+	o.Gateway.Data = claim.Data
+	g, stop := start(t, o)
+	eventually(t, "the new certificate on the page", func() bool {
+		return g.Snapshot().Uplink.Certificate.After(old.NotAfter)
+	})
+	stop()
+	id, err := LoadIdentity(claim.Data)
+	if err != nil || id.Key == old.Key || id.Certificate == old.Certificate || id.Node != old.Node {
+		t.Errorf("%v %v", id.Node, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.renews != 1 {
+		t.Errorf("renewed %d times", a.renews)
+	}
+}

@@ -29,6 +29,8 @@ type Identity struct {
 	Key         string         `json:"key"`         // PEM, PKCS #8
 	Certificate string         `json:"certificate"` // PEM, leaf first
 	CA          string         `json:"ca"`          // PEM
+	// ByHand says that another authority signed it: only people can renew it.
+	ByHand bool `json:"by_hand,omitempty"`
 
 	NotBefore time.Time `json:"-"`
 	NotAfter  time.Time `json:"-"`

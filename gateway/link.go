@@ -217,7 +217,7 @@ const (
 
 // tend watches a claimed identity: it ends the uplink when another claim
 // replaced node, server or authority, and renews the certificate when two thirds
-// of its life are over.
+// of its life are over, unless only people can.
 func (g *Gateway) tend(ctx context.Context, c *credentials, replaced func()) {
 	if c.identity == nil {
 		return
@@ -236,8 +236,11 @@ func (g *Gateway) tend(ctx context.Context, c *credentials, replaced func()) {
 			replaced()
 			return
 		}
+		g.mu.Lock()
+		g.identity = id // people may have put a new certificate there
+		g.mu.Unlock()
 		now, known := g.clock.Best()
-		if !known || now.Before(id.renewAt()) || g.o.Boottime() < next {
+		if id.ByHand || !known || now.Before(id.renewAt()) || g.o.Boottime() < next {
 			continue
 		}
 		renewed, err := renew(ctx, g.o.Gateway.Data, id, g.o.Now, g.o.Synced)
@@ -249,8 +252,5 @@ func (g *Gateway) tend(ctx context.Context, c *credentials, replaced func()) {
 		}
 		retry = renewRetryMin
 		g.log.Info("the certificate was renewed", "valid_until", renewed.NotAfter)
-		g.mu.Lock()
-		g.identity = renewed
-		g.mu.Unlock()
 	}
 }

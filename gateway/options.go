@@ -34,6 +34,8 @@ type Options struct {
 	Build   time.Time    `toml:"-"` // of the program; no clock is believed before it
 	Logger  *slog.Logger `toml:"-"` // default slog.Default
 	Sys     string       `toml:"-"` // default /sys
+	// Places lists the buses on which sensors are looked for; default sensors.Places.
+	Places func() []string `toml:"-"`
 
 	Boottime func() time.Duration `toml:"-"` // default hostclock.Boottime
 	Now      func() time.Time     `toml:"-"` // default time.Now
@@ -380,7 +382,7 @@ const (
 )
 
 func (o *Options) resolveSensors(c *checker) {
-	names := map[string]int{healthDevice: -1}
+	names := map[string]int{healthDevice: -1} // in lower case [tck-id-case-sensitivity-metric-names]
 	for i := range o.Sensors {
 		s := &o.Sensors[i]
 		field := func(name string) string { return "sensor[" + strconv.Itoa(i+1) + "]." + name }
@@ -393,14 +395,14 @@ func (o *Options) resolveSensors(c *checker) {
 		if err := telemetry.CheckID(s.Name); err != nil && s.Name != "" {
 			c.bad(field("name"), s.Name, err.Error())
 		}
-		if other, taken := names[s.Name]; taken && s.Name != "" {
+		if other, taken := names[strings.ToLower(s.Name)]; taken && s.Name != "" {
 			if other < 0 {
 				c.bad(field("name"), s.Name, "the gateway's own health goes by this name: choose another")
 			} else {
-				c.bad(field("name"), s.Name, fmt.Sprintf("sensor[%d] has this name already: choose another", other+1))
+				c.bad(field("name"), s.Name, fmt.Sprintf("sensor[%d] has this name already, in whatever case: choose another", other+1))
 			}
 		}
-		names[s.Name] = i
+		names[strings.ToLower(s.Name)] = i
 		if s.Part != "" {
 			c.sensor(field, s)
 		}

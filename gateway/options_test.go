@@ -13,7 +13,8 @@ import (
 const update = false
 
 // Each folder of testcases holds a settings file and either digest.txt, what
-// `pantau-gateway check` prints of it, or init.err, why it is refused.
+// `pantau-gateway check` prints of it, or init.err, why it is refused: two sensors
+// of one name, in whatever case, for example. [tck-id-case-sensitivity-metric-names]
 func TestSettingsFiles(t *testing.T) {
 	t.Setenv("STATE_DIRECTORY", "/var/lib/default")
 	folders, err := filepath.Glob("testcases/*")

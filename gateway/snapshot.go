@@ -41,7 +41,7 @@ func (g *Gateway) Snapshot() status.Snapshot {
 		s.Name = g.node.String()
 	}
 	if g.identity != nil {
-		s.Uplink.Certificate = g.identity.NotAfter
+		s.Uplink.Certificate, s.Uplink.ByHand = g.identity.NotAfter, g.identity.ByHand
 	}
 	all, link, running := g.samplers, g.uplink, g.running
 	linkErr, beginErr, keepErr, scanned := g.linkErr, g.beginErr, g.keepErr, g.scanned
@@ -82,6 +82,9 @@ func (g *Gateway) Snapshot() status.Snapshot {
 	return s
 }
 
+// renewByHand is how long before its end people are told to renew a certificate.
+const renewByHand = 14 * 24 * time.Hour
+
 // missing lists what is to be done, most important first. scanned says that a
 // search for sensors was through once.
 func (g *Gateway) missing(s *status.Snapshot, linkErr error, scanned bool) []status.Step {
@@ -119,6 +122,9 @@ func (g *Gateway) missing(s *status.Snapshot, linkErr error, scanned bool) []sta
 		add(status.Step{Key: "server"})
 	case linkErr != nil:
 		add(status.Step{Key: "identity", Detail: linkErr.Error(), Command: claim + " --replace"})
+	case s.Uplink.ByHand && s.Clock.Known && s.Now.After(s.Uplink.Certificate.Add(-renewByHand)):
+		add(status.Step{Key: "renew", Detail: s.Uplink.Certificate.UTC().Format(time.RFC3339),
+			Command: fmt.Sprintf("pantau-gateway csr --node %s --data %s", s.Name, g.o.Gateway.Data)})
 	case !s.Uplink.Certificate.IsZero() && s.Clock.Known && s.Now.After(s.Uplink.Certificate):
 		add(status.Step{Key: "expired"})
 	case !s.Uplink.Connected && s.Uplink.Error != "":

@@ -103,7 +103,22 @@ func (a *Alarms) Rules(seq uint64, r envelope.Rules) {
 		a.bad++
 		return
 	}
-	a.take(a.core.SetRules(rules, a.frontier))
+	a.take(a.core.SetRules(rules, a.frontier, place(Position{Seq: seq}, 0)))
+}
+
+// Assume sets rules (alert.Parse) before the first entry, if the checkpoint held
+// none: it may have been damaged, and the journal be purged beyond the entry
+// that set them.
+func (a *Alarms) Assume(body []byte) error {
+	if len(a.core.Rules()) > 0 {
+		return nil
+	}
+	rules, err := alert.Parse(body)
+	if err != nil {
+		return err
+	}
+	a.take(a.core.SetRules(rules, 0, 0))
+	return nil
 }
 
 // InForce returns the rules in force, and how many changes could not be read.

@@ -189,8 +189,8 @@ func before(list []*Birth, p Position) *Birth {
 
 // Find returns the birth by which data of a node (device "") or of its device
 // are decoded: the newest before p of the same session. A device's birth counts
-// only while it is younger than the node's, which voids it
-// (tck-id-message-flow-device-birth-publish-nbirth-wait).
+// only while it is younger than the node's, which voids it.
+// [tck-id-message-flow-device-birth-publish-nbirth-wait]
 func (t *Births) Find(n telemetry.Node, device string, session uint64, p Position) (*Birth, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -90,8 +90,8 @@ func TestWithTheRealJournal(t *testing.T) {
 			if l := in.Ledger(); l.Stored != number || l.Missing != 0 {
 				t.Errorf("round %d: ledger %+v, want %d", round, l, number)
 			}
-			s.until("latest has come that far", func() bool { return in.readers[0].seq.Load() >= last })
-			if err := in.readers[0].checkpoint(); err != nil {
+			s.until("latest has come that far", func() bool { return in.head.seq.Load() >= last })
+			if err := in.head.checkpoint(); err != nil {
 				t.Fatal(err)
 			}
 			if err := in.Purge(ctx); err != nil {

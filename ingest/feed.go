@@ -57,6 +57,7 @@ type Message struct {
 	Backlog  bool   // the sender says that these are not live
 	Unknown  int    // metrics that the birth does not know
 	BdSeq    uint64 // of NDEATH
+	Sent     int64  // of DDEATH: its payload's time, Unix milliseconds; the receive time if it has none
 	Seq      uint64 // Sparkplug's own sequence, 0…255; NoSeq if absent
 	// Reason and Err are set on dead letters. Run is still set if the run itself
 	// could be read.
@@ -115,7 +116,6 @@ type Feed struct {
 
 	payload sparkplug.Payload
 	data    sparkplug.Data
-	series  []int32
 	late    []bool
 	message Message
 }
@@ -143,9 +143,6 @@ type judgedBirth struct {
 	*Birth
 	judges     []quality.Judge
 	generation uint64
-	byAlias    []int32 // definition by alias, -1 = none; empty if aliases are too sparse
-	sparse     map[uint64]int32
-	byName     map[string]int32
 }
 
 // maxFeedSessions bounds what a feed remembers; it then forgets all and looks
@@ -222,7 +219,7 @@ func (f *Feed) Packet(pos Position, p *envelope.Packet, core Core) {
 		Pos: pos, Packet: p, Type: t.topic.Type, Node: t.topic.Node, Device: t.topic.Device,
 		Received: p.Received, Synced: p.Flags&envelope.FlagClockUnsynced == 0, Seq: NoSeq,
 	}
-	f.series, f.late = f.series[:0], f.late[:0]
+	f.late = f.late[:0]
 	if t.err != nil {
 		m.Reason, m.Err = ReasonTopic, t.err
 		m.Node, _ = telemetry.ParseNode(p.Client)
@@ -254,6 +251,16 @@ func (f *Feed) Packet(pos Position, p *envelope.Packet, core Core) {
 		}
 		m.Birth, _ = f.births.Find(m.Node, "", p.Session, pos)
 		m.BdSeq, _ = f.payload.BdSeq()
+	case sparkplug.DDEATH:
+		if err := sparkplug.Decode(p.Payload, &f.payload); err != nil {
+			m.Reason, m.Err = ReasonPayload, err
+			break
+		}
+		f.sequence(m)
+		m.Birth, _ = f.births.Find(m.Node, m.Device, p.Session, pos)
+		if m.Sent = m.Received / 1e6; f.payload.HasTimestamp {
+			m.Sent = int64(f.payload.Timestamp)
+		}
 	}
 	core.Message(m)
 }
@@ -312,8 +319,8 @@ func (f *Feed) birth(m *Message, p *envelope.Packet) {
 	if b.Wire == 1 {
 		return
 	}
-	// A foreign node's birth carries the present values (tck-id-payloads-nbirth-…,
-	// -dbirth-…): readings like any other. Null ones only announce.
+	// A foreign node's birth carries the present values: readings like any other.
+	// Null ones only announce.
 	if err := sparkplug.Decode(b.Raw, &f.payload); err != nil {
 		return // newBirth has just read it
 	}
@@ -390,42 +397,7 @@ func newJudged(b *Birth) *judgedBirth {
 	if b == nil || b.Birth == nil {
 		return nil
 	}
-	j := &judgedBirth{Birth: b, sparse: map[uint64]int32{}, byName: make(map[string]int32, len(b.Definitions))}
-	highest := uint64(0)
-	for i, d := range b.Definitions {
-		j.byName[d.Name] = int32(i)
-		if d.HasAlias {
-			highest = max(highest, d.Alias)
-			j.sparse[d.Alias] = int32(i)
-		}
-	}
-	if highest < uint64(4*len(b.Definitions)+64) {
-		j.byAlias = make([]int32, highest+1)
-		for a := range j.byAlias {
-			j.byAlias[a] = -1
-		}
-		for a, i := range j.sparse {
-			j.byAlias[a] = i
-		}
-	}
-	return j
-}
-
-// definition finds what a metric means, as an index into the birth.
-func (j *judgedBirth) definition(m *sparkplug.Metric) int32 {
-	if m.HasAlias && len(m.Name) == 0 {
-		if m.Alias < uint64(len(j.byAlias)) {
-			return j.byAlias[m.Alias]
-		}
-		if i, ok := j.sparse[m.Alias]; ok {
-			return i
-		}
-		return -1
-	}
-	if i, ok := j.byName[string(m.Name)]; ok {
-		return i
-	}
-	return -1
+	return &judgedBirth{Birth: b}
 }
 
 // resolve decodes the payload by b, settles each reading's series and judges.
@@ -437,24 +409,16 @@ func (f *Feed) resolve(m *Message, b *judgedBirth) {
 		return
 	}
 	m.Records, m.Unknown = d.Records, d.Unknown
-	metrics := f.payload.Metrics
 	if d.Pantau {
 		if !soundRun(&d.Run) {
 			m.Reason, m.Err, m.Records = ReasonData, errRun, nil
 			return
 		}
 		m.Numbered, m.Run, m.Backlog = true, d.Run, d.Run.Backlog
-		metrics = metrics[1:]
 	} else {
 		m.Backlog = d.Historical
 	}
-	// Readings stand in the order of the metrics they came from.
-	for i := range metrics {
-		if def := b.definition(&metrics[i]); def >= 0 {
-			f.series = append(f.series, def)
-		}
-	}
-	m.Series = f.series
+	m.Series = d.Places
 	f.judge(m, b)
 }
 

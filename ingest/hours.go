@@ -21,6 +21,15 @@ type HourMark struct {
 // Start returns the hour's first instant.
 func (m HourMark) Start() time.Time { return time.Unix(m.Hour*3600, 0).UTC() }
 
+// day numbers the day (WIB) in which the hour lies.
+func (m HourMark) day() int64 {
+	d := (m.Hour + 7) / 24
+	if (m.Hour+7)%24 < 0 {
+		d--
+	}
+	return d
+}
+
 // end returns the first instant after the hour, in Unix nanoseconds.
 func (m HourMark) end() int64 { return (m.Hour + 1) * int64(time.Hour) }
 
@@ -64,6 +73,7 @@ type Hours struct {
 
 type hour struct {
 	generation uint64
+	first      uint64 // generation of the first mark that waits
 	due        int64
 	uncertain  int64 // no computation begun before this may clear the mark
 	empty      int   // times in a row that nothing raw was found
@@ -78,6 +88,10 @@ func NewHours(longest time.Duration, now int64, h Holes) *Hours {
 	return &Hours{marks: map[HourMark]*hour{}, changed: map[HourMark]bool{}, computed: map[HourMark]int64{}, longest: int64(longest), holes: h, landed: now + int64(longest)}
 }
 
+// First says that no process has written before this one: nothing can be on its
+// way.
+func (h *Hours) First() { h.landed = 0 }
+
 // Mark says that raw values of an hour were written.
 func (h *Hours) Mark(m HourMark) {
 	h.generation++
@@ -85,6 +99,9 @@ func (h *Hours) Mark(m HourMark) {
 	if e == nil {
 		e = &hour{}
 		h.marks[m] = e
+	}
+	if e.first == 0 {
+		e.first = h.generation
 	}
 	e.generation = h.generation
 	e.empty = 0
@@ -94,11 +111,33 @@ func (h *Hours) Mark(m HourMark) {
 	h.changed[m] = true
 }
 
+// Forget drops the marks of a node whose raw values are gone.
+func (h *Hours) Forget(n telemetry.Node) {
+	for m := range h.marks {
+		if m.Node == n {
+			delete(h.marks, m)
+			h.changed[m] = true
+		}
+	}
+}
+
 // Len counts the marks.
 func (h *Hours) Len() int { return len(h.marks) }
 
-// Next gives out up to n marks that are due, past hours and old marks first,
-// and says when the next is due if none is (0: when something is marked).
+// Between counts the marks of hours that begin in from <= start < to.
+func (h *Hours) Between(from, to time.Time) (n int) {
+	for m := range h.marks {
+		if at := m.Hour * 3600; at >= from.Unix() && at < to.Unix() {
+			n++
+		}
+	}
+	return n
+}
+
+// Next gives out what is due of up to n days of a node, whatever has waited
+// longest first, and says when the next is due if none is (0: when something is
+// marked). The hours of one node's day stand together, in their order: a backlog
+// is then read and written by the day, and costs a twentieth.
 func (h *Hours) Next(now int64, n int) (work []Work, wait int64) {
 	for m, at := range h.computed {
 		if now >= at+int64(hourRunning) {
@@ -121,14 +160,40 @@ func (h *Hours) Next(now int64, n int) (work []Work, wait int64) {
 		}
 		work = append(work, Work{HourMark: m, generation: e.generation, begun: now})
 	}
-	slices.SortFunc(work, func(a, b Work) int {
-		return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.generation, b.generation))
-	})
-	work = work[:min(n, len(work))]
+	oldest := map[nodeDay]uint64{}
 	for _, w := range work {
+		day, first := w.nodeDay(), h.marks[w.HourMark].first
+		if have, ok := oldest[day]; !ok || first < have {
+			oldest[day] = first
+		}
+	}
+	slices.SortFunc(work, func(a, b Work) int {
+		x, y := a.nodeDay(), b.nodeDay()
+		return cmp.Or(cmp.Compare(oldest[x], oldest[y]), x.compare(y), cmp.Compare(a.Hour, b.Hour))
+	})
+	for i, w := range work {
+		if i > 0 && w.nodeDay() != work[i-1].nodeDay() {
+			n--
+		}
+		if n == 0 {
+			work = work[:i]
+			break
+		}
 		h.marks[w.HourMark].busy = true
 	}
 	return work, wait
+}
+
+// nodeDay is a day (WIB) of a node.
+type nodeDay struct {
+	node telemetry.Node
+	day  int64
+}
+
+func (m HourMark) nodeDay() nodeDay { return nodeDay{m.Node, m.day()} }
+
+func (d nodeDay) compare(o nodeDay) int {
+	return cmp.Or(cmp.Compare(d.node.Group, o.node.Group), cmp.Compare(d.node.ID, o.node.ID), cmp.Compare(d.day, o.day))
 }
 
 // pace is how often an hour is computed while values keep coming.
@@ -168,6 +233,7 @@ func (h *Hours) Done(w Work, o Outcome, now int64) {
 		}
 	}
 	h.computed[w.HourMark] = now
+	e.first = e.generation
 	switch {
 	case e.generation != w.generation: // again, at its pace
 		e.due = 0
@@ -203,7 +269,7 @@ func (h *Hours) Load(table string, key, value []byte) error {
 		return fmt.Errorf("checkpoint row hour %x does not fit", key)
 	}
 	if !n.IsZero() {
-		h.marks[HourMark{Node: n, Hour: int64(binary.BigEndian.Uint64(rest))}] = &hour{generation: generation}
+		h.marks[HourMark{Node: n, Hour: int64(binary.BigEndian.Uint64(rest))}] = &hour{generation: generation, first: generation}
 	}
 	return nil
 }

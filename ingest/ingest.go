@@ -30,6 +30,7 @@ type Database interface {
 	WriteRows(ctx context.Context, b influx.Bucket, rows []influx.Row) error
 	Points(ctx context.Context, s influx.Span, fn func(*influx.Point) error) error
 	Rows(ctx context.Context, b influx.Bucket, s influx.Span) ([]influx.Row, error)
+	Erase(ctx context.Context, n telemetry.Node) error
 	LongestWrite() time.Duration
 }
 
@@ -39,7 +40,7 @@ var _ Database = (*influx.Client)(nil)
 // have no default.
 type Options struct {
 	Journal     Journal
-	StateDir    string // checkpoints: StateDir/store.db, latest.db, births.db, <reader>.db
+	StateDir    string // checkpoints: StateDir/store.db, head.db, births.db
 	Influx      Database
 	DeadLetters KV
 	// DeadLetterBytes is the quota of dead letters; default 64 MiB. When it is used
@@ -51,8 +52,13 @@ type Options struct {
 	// quota its last 24 hours are kept although all readers have passed them; nil:
 	// they are not.
 	JournalUsage func() (used, quota int64)
-	// Readers run beside the store and latest readers.
-	Readers []Reader
+	// Followers follow the journal's head beside the latest values.
+	Followers []Follower
+	// HoursWritten hears which hours of a node, of one day and over by then, have new
+	// rows. It must make that durable before it returns nil: only then is the node's
+	// own mark cleared; after an error the hours are computed again. nil: nobody
+	// listens.
+	HoursWritten func(ctx context.Context, hours []NodeHour) error
 	// Now and Synced are the server's clock and whether it is synchronised. Default
 	// time.Now and true.
 	Now        func() time.Time
@@ -91,7 +97,7 @@ func (o *Options) complete() error {
 }
 
 // Ingest reads the journal for as long as it runs: into the database, into the
-// latest values, and into the readers of others.
+// latest values, and to those who follow them.
 type Ingest struct {
 	o       Options
 	log     *slog.Logger
@@ -99,7 +105,7 @@ type Ingest struct {
 	births  *birthKeeper
 	storing *storing
 	latest  *latestKeeper
-	readers []*running // latest first
+	head    *head
 	worker  *worker
 
 	stack    lifecycle.Stack
@@ -139,18 +145,11 @@ func (i *Ingest) open(ctx context.Context) error {
 	i.stack.Add("the store's checkpoint", func(context.Context) error { return i.storing.file.Close() })
 	i.worker = newWorker(i, i.storing)
 	i.latest = newLatestKeeper(i)
-	for _, r := range append([]Reader{i.latest.reader()}, i.o.Readers...) {
-		run, err := i.newRunning(r)
-		if err != nil {
-			return err
-		}
-		i.stack.Add("checkpoint of reader "+r.Name, func(context.Context) error { return run.file.Close() })
-		i.readers = append(i.readers, run)
+	if i.head, err = i.newHead(append([]Follower{i.latest.follower()}, i.o.Followers...)...); err != nil {
+		return err
 	}
-	furthest := i.storing.file.Seq()
-	for _, r := range i.readers {
-		furthest = max(furthest, r.file.Seq())
-	}
+	i.stack.Add("the head's checkpoint", func(context.Context) error { return i.head.file.Close() })
+	furthest := max(i.storing.file.Seq(), i.head.file.Seq())
 	if opened.Fresh && furthest > 0 {
 		var clocks checkpoint.Delta
 		i.storing.store.clockRows(&clocks)
@@ -171,9 +170,7 @@ func (i *Ingest) Start(context.Context) error {
 	i.stack.Go("settling batches", i.storing.settle)
 	i.stack.Go("reading into the store", i.storing.gather)
 	i.stack.Go("computing hours", i.worker.run)
-	for _, r := range i.readers {
-		i.stack.Go("reader "+r.Name, r.run)
-	}
+	i.stack.Go("reading at the head", i.head.run)
 	i.stack.Go("purging the journal", i.purgeLoop)
 	i.stack.Go("preparing the database", i.prepare)
 	i.stack.Go("ticking", i.tickLoop)
@@ -246,12 +243,9 @@ func (i *Ingest) purgeLoop(ctx context.Context) {
 // Purge frees what every reader has passed, by its durable checkpoint, and
 // forgets births that none can need. It runs every minute by itself.
 func (i *Ingest) Purge(ctx context.Context) error {
-	upTo := i.storing.durable.Load()
-	for _, r := range i.readers {
-		upTo = min(upTo, r.durable.Load())
-	}
+	upTo := min(i.storing.durable.Load(), i.head.durable.Load())
 	if i.o.Holes.PurgeAtHead {
-		upTo = i.readers[0].seq.Load()
+		upTo = i.head.seq.Load()
 	}
 	i.births.Prune(upTo)
 	if err := i.births.flush(); err != nil {
@@ -367,10 +361,7 @@ type Status struct {
 // Status returns the state of now.
 func (i *Ingest) Status(ctx context.Context) Status {
 	s := Status{LetterQuota: i.o.DeadLetterBytes}
-	s.Readers = append(s.Readers, i.storing.status())
-	for _, r := range i.readers {
-		s.Readers = append(s.Readers, r.status())
-	}
+	s.Readers = append(s.Readers, i.storing.status(), i.head.status())
 	if _, last, err := i.o.Journal.Bounds(ctx); err == nil {
 		s.Head = last
 	}
@@ -379,6 +370,24 @@ func (i *Ingest) Status(ctx context.Context) Status {
 	s.DirtyHours = i.storing.accounts.Hours.Len()
 	i.storing.books.RUnlock()
 	return s
+}
+
+// Unsettled says what is still to be done before the raw points of a span may leave
+// the database; "": nothing.
+func (i *Ingest) Unsettled(ctx context.Context, from, to time.Time) (string, error) {
+	_, last, err := i.o.Journal.Bounds(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for the journal's bounds: %w", err)
+	}
+	if i.storing.durable.Load()+storeBehind < last {
+		return "the store has not caught up with the journal", nil
+	}
+	i.storing.books.RLock()
+	defer i.storing.books.RUnlock()
+	if n := i.storing.accounts.Hours.Between(from, to); n > 0 {
+		return fmt.Sprintf("%d hours are still to be computed", n), nil
+	}
+	return "", nil
 }
 
 // Ledger returns the totals of all nodes.
@@ -418,20 +427,6 @@ func (i *Ingest) LedgerHoles(n telemetry.Node) []Hole {
 	i.storing.books.RLock()
 	defer i.storing.books.RUnlock()
 	return i.storing.accounts.Ledger.Holes(n)
-}
-
-// CaughtUp is closed when the named reader has reached what the journal held at
-// the start ("store", "latest", or a name of Options.Readers).
-func (i *Ingest) CaughtUp(reader string) <-chan struct{} {
-	if reader == i.storing.name {
-		return i.storing.caughtUp
-	}
-	for _, r := range i.readers {
-		if r.name == reader {
-			return r.caughtUp
-		}
-	}
-	return nil
 }
 
 // DeadLetters lists the dead letters without their payloads, oldest first.
@@ -480,8 +475,11 @@ const (
 	rebirthFresh = time.Minute
 )
 
-// rebirths asks nodes for new births (NCMD Node Control/Rebirth,
-// tck-id-operational-behavior-data-commands-rebirth-name).
+// rebirths asks nodes for new births: by NCMD Node Control/Rebirth = true.
+// [tck-id-operational-behavior-data-commands-ncmd-verb]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-verb]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-name]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-value]
 func (i *Ingest) rebirths(asked map[telemetry.Node]time.Time, wanted []Rebirth) {
 	now := i.o.Now()
 	for _, r := range wanted {

@@ -277,6 +277,10 @@ func TestARefusedPointStandsAlone(t *testing.T) {
 
 // Data before their birth wait as a letter; their node is asked for a birth, and
 // with it a retry succeeds.
+// [tck-id-operational-behavior-data-commands-ncmd-verb]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-verb]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-name]
+// [tck-id-operational-behavior-data-commands-ncmd-rebirth-value]
 func TestDataWithoutABirth(t *testing.T) {
 	asked := make(chan string, 10)
 	s := newStage(t, func(o *Options) {
@@ -373,14 +377,14 @@ func (l *logBuffer) String() string {
 
 // P7: a damaged checkpoint is set aside, and all is as it was.
 func TestDamagedCheckpoints(t *testing.T) {
-	for _, name := range []string{"births", "store", "latest"} {
+	for _, name := range []string{"births", "store", "head"} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, nil)
 			g := newSender(gw, 1, noon, 7, def(1, "air/pm2_5"))
 			first := s.put(entry(g.nbirth(), g.data(1, 1, false, rec(noon, "air", "pm2_5", 1))))
 			g.clock.Counter = 2
 			s.stored(s.put(entry(g.nbirth(), g.data(2, 1, false, rec(noon, "air", "pm2_5", 2)))))
-			s.until("latest has come that far", func() bool { return s.readers[0].seq.Load() >= s.storing.durable.Load() })
+			s.until("latest has come that far", func() bool { return s.head.seq.Load() >= s.storing.durable.Load() })
 			s.stop()
 			// The journal no longer holds the clock's first use.
 			if err := s.journal.Purge(t.Context(), first); err != nil {
@@ -435,8 +439,8 @@ func TestPurgeKeepsADayWhileThereIsRoom(t *testing.T) {
 		last = s.put(entry(g.nbirth(), g.data(uint64(n+1), 1, false, rec(g.at, "air", "pm2_5", n))))
 	}
 	s.stored(last)
-	s.until("latest has come that far", func() bool { return s.readers[0].seq.Load() >= last })
-	if err := s.readers[0].checkpoint(); err != nil {
+	s.until("latest has come that far", func() bool { return s.head.seq.Load() >= last })
+	if err := s.head.checkpoint(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Purge(t.Context()); err != nil {

@@ -29,7 +29,7 @@ type Value struct {
 	Time      int64               `json:"time"`           // event time, Unix milliseconds UTC
 	Received  int64               `json:"received"`       // Unix nanoseconds UTC, by the server's clock
 	Late      bool                `json:"late,omitempty"`
-	Dead      bool                `json:"dead,omitempty"` // its (foreign) device has said that it is gone
+	Stale     int64               `json:"stale,omitempty"` // Unix milliseconds since when its node, or its device, is gone; 0 = it is there
 	// Good is the newest valid value and GoodTime its event time; 0 = none yet.
 	Good     telemetry.Value `json:"good"`
 	GoodTime int64           `json:"good_time"`
@@ -69,6 +69,7 @@ type Node struct {
 	Backlog   int64                 `json:"backlog"`    // receive time of its last backlog; 0 = none
 
 	seq     uint64 // the last Sparkplug sequence of a foreign node; NoSeq = unknown
+	gap     bool   // it broke since the last birth
 	version uint64
 }
 
@@ -147,13 +148,11 @@ func (l *Latest) Message(m *Message) {
 		n.Status, n.Since = Online, m.Received
 	}
 	l.sequence(n, m)
-	if m.Type == sparkplug.DDEATH && m.NewestSession {
+	if m.Type == sparkplug.DDEATH && m.Reason == ReasonNone && m.NewestSession {
+		// [tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline]
+		// [tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale]
 		device := cleanName(m.Device)
-		for key, v := range n.values {
-			if key[0] == device {
-				v.Dead, v.version = true, l.version
-			}
-		}
+		l.stale(n, m.Sent, func(d string) bool { return d == device })
 	}
 	if m.Birth != nil && m.Birth.Wire == 0 && m.Unknown > 0 {
 		l.rebirth(m, "data that the birth does not know")
@@ -188,21 +187,45 @@ func (l *Latest) birth(n *nodeLatest, m *Message) {
 }
 
 // death takes an NDEATH, which counts only if it belongs to the node's newest
-// session and birth: that of an older connection says nothing of the present.
-// tck-id-payloads-ndeath-bdseq.
+// session and to its birth, if that has a bdSeq: that of an older connection says
+// nothing of the present. Its time is ours.
+// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-offline]
+// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale]
+// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-offline]
+// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale]
 func (l *Latest) death(n *nodeLatest, m *Message) {
-	if !m.NewestSession || m.Birth == nil || m.Birth.Birth == nil || !m.Birth.HasBdSeq || m.Birth.BdSeq != m.BdSeq {
+	if !m.NewestSession || m.Birth == nil || m.Birth.Birth == nil || m.Birth.HasBdSeq && m.Birth.BdSeq != m.BdSeq {
 		return
 	}
 	n.Status, n.Since = Offline, m.Received
+	l.stale(n, m.Received/1e6, func(string) bool { return true })
 }
 
-// sequence watches the sequence of a foreign node: ours has numbers.
+// stale marks the values of some devices of a node; a device is there or not as
+// its values are.
+func (l *Latest) stale(n *nodeLatest, since int64, device func(string) bool) {
+	for key, v := range n.values {
+		if v.Stale == 0 && device(key[0]) {
+			v.Stale, v.version = since, l.version
+		}
+	}
+}
+
+// sequence watches the sequence of a foreign node: ours has numbers. The journal
+// has the order of sending, so what is missing does not come later. A request may
+// be lost, so each message asks until the birth comes.
+// [tck-id-operational-behavior-host-reordering-rebirth]
 func (l *Latest) sequence(n *nodeLatest, m *Message) {
 	if m.Seq == NoSeq || !m.NewestSession || m.Birth == nil || m.Birth.Birth == nil || m.Birth.Wire != 0 {
 		return
 	}
-	if m.Type != sparkplug.NBIRTH && n.seq != NoSeq && m.Seq != (n.seq+1)&0xff {
+	switch {
+	case m.Type == sparkplug.NBIRTH:
+		n.gap = false
+	case n.seq != NoSeq && m.Seq != (n.seq+1)&0xff:
+		n.gap = true
+	}
+	if n.gap {
 		l.rebirth(m, "a gap in the sequence")
 	}
 	n.seq = m.Seq
@@ -277,7 +300,7 @@ func (l *Latest) newer(v *Value, m *Message, r *telemetry.Record, rank, number u
 
 func (l *Latest) take(v *Value, m *Message, r *telemetry.Record, rd *telemetry.Reading, rank, number uint64, late bool) {
 	v.Value, v.Flag, v.Gap = rd.Value, rd.Flag, rd.Gap
-	v.Time, v.Received, v.Late, v.Dead = r.Time, m.Received, late, false
+	v.Time, v.Received, v.Late, v.Stale = r.Time, m.Received, late, 0
 	v.Simulated = m.Birth.Simulated
 	v.Rank, v.Number, v.version = rank, number, l.version
 	if rd.Flag == telemetry.FlagNone && rd.Gap == telemetry.GapNone {

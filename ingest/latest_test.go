@@ -11,8 +11,8 @@ import (
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
-// head is the latest reader without its shell.
-type head struct {
+// latestAlone is the latest reader without its shell.
+type latestAlone struct {
 	t      *testing.T
 	births *Births
 	feed   *Feed
@@ -20,12 +20,12 @@ type head struct {
 	seq    uint64
 }
 
-func newHead(t *testing.T, h Holes) *head {
+func newLatestAlone(t *testing.T, h Holes) *latestAlone {
 	b := NewBirths(h)
-	return &head{t: t, births: b, feed: NewFeed(b, h), core: NewLatest(h)}
+	return &latestAlone{t: t, births: b, feed: NewFeed(b, h), core: NewLatest(h)}
 }
 
-func (h *head) put(body []byte) {
+func (h *latestAlone) put(body []byte) {
 	h.t.Helper()
 	h.seq++
 	if err := h.feed.Entry(h.seq, body, h.core); err != nil {
@@ -33,7 +33,7 @@ func (h *head) put(body []byte) {
 	}
 }
 
-func (h *head) value(quantity string) Value {
+func (h *latestAlone) value(quantity string) Value {
 	for _, v := range h.core.Since(0).Values {
 		if v.Quantity == quantity {
 			return v
@@ -42,7 +42,7 @@ func (h *head) value(quantity string) Value {
 	return Value{}
 }
 
-func (h *head) node(n telemetry.Node) Node {
+func (h *latestAlone) node(n telemetry.Node) Node {
 	for _, s := range h.core.Since(0).Nodes {
 		if s.Node == n {
 			return s
@@ -56,7 +56,7 @@ func (h *head) node(n telemetry.Node) Node {
 // new run of the gateway is newer whatever its numbers.
 func TestLatestGoesByNumber(t *testing.T) {
 	for _, byTime := range []bool{false, true} {
-		h := newHead(t, Holes{LatestByTime: byTime})
+		h := newLatestAlone(t, Holes{LatestByTime: byTime})
 		s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
 		h.put(entry(s.nbirth(telemetry.EpochFloor{Epoch: 7, Lowest: 1}),
 			s.data(11, 1, false, rec(noon.Add(10*time.Second), "air", "co2", 400)),
@@ -82,7 +82,7 @@ func TestLatestGoesByNumber(t *testing.T) {
 }
 
 func TestLatestKeepsTheLastGoodValueBesideTheVerdict(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/humidity"))
 	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "humidity", 55)),
 		s.data(2, 1, false, rec(noon.Add(time.Second), "air", "humidity", 555)),
@@ -96,7 +96,7 @@ func TestLatestKeepsTheLastGoodValueBesideTheVerdict(t *testing.T) {
 // An NDEATH counts only with the bdSeq of its session's birth, and only from
 // the newest session.
 func TestDeathsOfOldSessionsSayNothing(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	a := newSender(gw, 1, noon, 7, def(1, "air/co2"))
 	b := newSender(gw, 2, noon.Add(time.Second), 7, def(1, "air/co2"))
 	h.put(entry(a.nbirth(), b.nbirth(), a.ndeath(1)))
@@ -114,7 +114,7 @@ func TestDeathsOfOldSessionsSayNothing(t *testing.T) {
 }
 
 func TestAfterTheServersStartNodesAreUnknown(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
 	h.put(tick(noon, time.Hour, 1))
 	h.put(entry(s.nbirth()))
@@ -135,7 +135,7 @@ func TestAfterTheServersStartNodesAreUnknown(t *testing.T) {
 
 // Only late data for five minutes is a clock alarm; backlog is not.
 func TestAClockBehindIsNoticed(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/co2"))
 	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "co2", 1))))
 	for n := uint64(2); n < 10; n++ {
@@ -159,8 +159,9 @@ func TestAClockBehindIsNoticed(t *testing.T) {
 	}
 }
 
+// [tck-id-operational-behavior-host-reordering-rebirth]
 func TestForeignSequenceGapsAskForABirth(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	packet := func(typ sparkplug.MessageType, seq uint64, historical bool, at time.Time, v float64) *envelope.Packet {
 		return &envelope.Packet{Received: noon.UnixNano(), Client: gw.String(), Session: 5, Topic: sparkplug.Topic{Type: typ, Node: gw}.String(),
 			Payload: sparkplug.AppendPayload(nil, &sparkplug.Payload{Timestamp: uint64(at.UnixMilli()), HasTimestamp: true, Seq: seq, HasSeq: true,
@@ -175,16 +176,78 @@ func TestForeignSequenceGapsAskForABirth(t *testing.T) {
 		t.Errorf("2 is missing: %+v", got)
 	}
 	h.put(entry(packet(sparkplug.NDATA, 4, true, noon.Add(-time.Hour), 4)))
+	if got := h.core.TakeRebirths(); len(got) != 1 {
+		t.Errorf("the request may have been lost: %+v", got)
+	}
 	if got := h.value("co2"); got.Value.Number != 3 {
 		t.Errorf("historical data came before what is newer: %+v", got)
 	}
 	if !h.node(gw).Foreign {
 		t.Error("it is a foreign node")
 	}
+	device := func(typ sparkplug.MessageType, seq uint64) *envelope.Packet {
+		p := packet(typ, seq, false, noon, 5)
+		p.Topic += "/station"
+		return p
+	}
+	h.put(entry(packet(sparkplug.NBIRTH, 0, false, noon, 4), device(sparkplug.DBIRTH, 1), device(sparkplug.DDATA, 2), device(sparkplug.DDEATH, 3), packet(sparkplug.NDATA, 4, false, noon, 6)))
+	if got := h.core.TakeRebirths(); len(got) != 0 {
+		t.Errorf("it was born again, and a device's death has its place in the sequence: %+v", got)
+	}
+}
+
+// What a node or a device last measured does not stand as if it were measured
+// still, once that has said that it goes, or its will has.
+func TestWhoIsGoneLeavesStaleValues(t *testing.T) {
+	h := newLatestAlone(t, Holes{})
+	packet := func(typ sparkplug.MessageType, device string, seq uint64, at time.Time, ms ...sparkplug.Metric) *envelope.Packet {
+		return &envelope.Packet{Received: noon.UnixNano(), Client: gw.String(), Session: 5, Topic: sparkplug.Topic{Type: typ, Node: gw, Device: device}.String(),
+			Payload: sparkplug.AppendPayload(nil, &sparkplug.Payload{Timestamp: uint64(at.UnixMilli()), HasTimestamp: true, Seq: seq, HasSeq: true, Metrics: ms})}
+	}
+	bdSeq := sparkplug.Metric{Name: []byte("bdSeq"), Type: sparkplug.TypeInt64, Value: sparkplug.Long(4)}
+	metric := func(name string) sparkplug.Metric {
+		return sparkplug.Metric{Name: []byte(name), Type: sparkplug.TypeDouble, Value: sparkplug.Double(1)}
+	}
+	h.put(entry(packet(sparkplug.NBIRTH, "", 0, noon, bdSeq, metric("own")), packet(sparkplug.DBIRTH, "a", 1, noon, metric("of a")), packet(sparkplug.DBIRTH, "b", 2, noon, metric("of b"))))
+	stale := func(want map[string]time.Time) {
+		t.Helper()
+		for _, q := range []string{"own", "of a", "of b"} {
+			var since int64
+			if at, ok := want[q]; ok {
+				since = at.UnixMilli()
+			}
+			if got := h.value(q).Stale; got != since {
+				t.Errorf("%q is stale since %d, want %d", q, got, since)
+			}
+		}
+	}
+	stale(nil)
+	// With the time in the payload.
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline]
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale]
+	said := noon.Add(-3 * time.Second)
+	h.put(entry(packet(sparkplug.DDEATH, "a", 3, said)))
+	stale(map[string]time.Time{"of a": said})
+	h.put(entry(packet(sparkplug.NDEATH, "", 0, noon.Add(-time.Hour), sparkplug.Metric{Name: []byte("bdSeq"), Value: sparkplug.Long(3)})))
+	stale(map[string]time.Time{"of a": said}) // an older session's
+	// With the host's own time: a will was written when its session began.
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-offline]
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale]
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-offline]
+	// [tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale]
+	h.put(entry(packet(sparkplug.NDEATH, "", 0, noon.Add(-time.Hour), bdSeq)))
+	stale(map[string]time.Time{"own": noon, "of a": said, "of b": noon})
+	if n := h.node(gw); n.Status != Offline || n.Since != noon.UnixNano() {
+		t.Errorf("%+v", n)
+	}
+	h.put(entry(packet(sparkplug.NBIRTH, "", 0, noon, metric("own")), packet(sparkplug.DBIRTH, "a", 1, noon, metric("of a"))))
+	stale(map[string]time.Time{"of b": noon})
+	h.put(entry(packet(sparkplug.NDEATH, "", 0, noon, bdSeq))) // of a node whose birth had none
+	stale(map[string]time.Time{"own": noon, "of a": noon, "of b": noon})
 }
 
 func TestLatestSurvivesARestart(t *testing.T) {
-	h := newHead(t, Holes{})
+	h := newLatestAlone(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/co2"), def(2, "box/label"))
 	s.birth.Definitions[1].Type = sparkplug.TypeString
 	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "co2", 400), rec(noon, "box", "label", "päckchen"))))

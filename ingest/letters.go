@@ -20,8 +20,9 @@ type KV interface {
 }
 
 // ErrLettersFull says that the quota of dead letters is used up: the store
-// stands until an operator has made room.
-var ErrLettersFull = errors.New("the dead letters' quota is used up: look at `pantau deadletter list`, then retry or delete")
+// stands until an operator has made room. A retry makes none: what it stores would
+// have to pass the store, which stands.
+var ErrLettersFull = errors.New("the dead letters' quota is used up: look at `pantau deadletter list` and make room with `pantau deadletter drop ID`")
 
 // nodeShare is the part of the quota (1/nodeShare) that one node may fill: a
 // broken node then costs only itself, its further letters are lost with the

@@ -114,11 +114,7 @@ func (p positions) Collect(c chan<- prometheus.Metric) {
 	if p.i.storing == nil {
 		return
 	}
-	all := []ReaderStatus{p.i.storing.status()}
-	for _, r := range p.i.readers {
-		all = append(all, r.status())
-	}
-	for _, s := range all {
+	for _, s := range []ReaderStatus{p.i.storing.status(), p.i.head.status()} {
 		c <- prometheus.MustNewConstMetric(readerSeq, prometheus.GaugeValue, float64(s.Durable), s.Name)
 		stands := time.Duration(0)
 		if s.Problem != "" {

@@ -55,6 +55,11 @@ func cleanName(s string) string {
 	return fmt.Sprintf("%s~%08x", clean[:cut], h.Sum32())
 }
 
+// CleanNode names a node as it is stored.
+func CleanNode(n telemetry.Node) telemetry.Node {
+	return telemetry.Node{Group: cleanName(n.Group), ID: cleanName(n.ID)}
+}
+
 // cleanField is cleanName for the name of a quantity outside the catalogue. A
 // name that ends like one of our suffixes gets an underscore more: else "x_text"
 // of one maker and the text of another's "x" would meet in one field with two
@@ -68,7 +73,10 @@ func cleanField(s string) string {
 			return name + "_"
 		}
 	}
+	_, catalogued := telemetry.Lookup(trimmed)
 	switch {
+	case catalogued:
+		return name + "_"
 	case trimmed == "time", trimmed == "group", trimmed == "gateway", trimmed == "device":
 		return name + "_"
 	case strings.HasPrefix(name, "_") || name == "":

@@ -24,18 +24,16 @@ type Journal interface {
 	Purge(ctx context.Context, upTo uint64) error
 }
 
-// Reader is a further reader of the journal that ingest runs beside its own.
-type Reader struct {
-	Name string // names its checkpoint: StateDir/<Name>.db
-	Core Core
+// Follower is a core that follows the journal's head beside the latest values.
+// One reader feeds them all, so that a message is read and decoded once.
+type Follower struct {
+	Core Core // its checkpoint's tables have names of their own
 	// Effects makes durable outside what Core has asked for: it is called after
 	// every entry, outside Lock, and until it returns nil no checkpoint passes that
 	// entry. It may be nil.
 	Effects func(ctx context.Context) error
 	// Lock is held while Core is called, for others that look into it; may be nil.
 	Lock sync.Locker
-	// Every is how often a checkpoint is made; default 5 s.
-	Every time.Duration
 }
 
 // ReaderStatus tells how far a reader has come.
@@ -229,109 +227,178 @@ func (i *Ingest) relearn(ctx context.Context, upTo uint64) error {
 	return i.births.flush()
 }
 
-// running is a Reader at work.
-type running struct {
-	Reader
+// head is the reader at the journal's head and those who follow it.
+type head struct {
 	*position
-	feed *Feed
-	file *checkpoint.File
-	log  *slog.Logger
-	i    *Ingest
-	last time.Time // of the last checkpoint
+	followers []Follower
+	feed      *Feed
+	file      *checkpoint.File
+	log       *slog.Logger
+	i         *Ingest
+	last      time.Time // of the last checkpoint
 	// pending is what a failed commit left over.
 	pending checkpoint.Delta
 }
 
-func (i *Ingest) newRunning(r Reader) (*running, error) {
-	if r.Every <= 0 {
-		r.Every = 5 * time.Second
+// headEvery is how often a checkpoint of the head is made. What lies between is
+// read again after a kill, which shows nowhere.
+const headEvery = time.Second
+
+func (i *Ingest) newHead(followers ...Follower) (*head, error) {
+	h := &head{position: newPosition("head"), followers: followers, feed: NewFeed(i.births.Births, i.o.Holes), log: i.log.With("reader", "head"), i: i}
+	for j := range followers {
+		if followers[j].Lock == nil {
+			followers[j].Lock = &sync.Mutex{}
+		}
 	}
-	if r.Lock == nil {
-		r.Lock = &sync.Mutex{}
-	}
-	run := &running{Reader: r, position: newPosition(r.Name), feed: NewFeed(i.births.Births, i.o.Holes), log: i.log.With("reader", r.Name), i: i}
 	var err error
-	if run.file, _, err = i.openCheckpoint(r.Name, run.feed.Load, r.Core.Load); err != nil {
+	if h.file, _, err = i.openCheckpoint(h.name, h.feed.Load, everyone(followers).Load); err != nil {
 		return nil, err
 	}
-	return run, nil
+	return h, nil
 }
 
 // run reads until ctx ends, then makes a last checkpoint.
-func (r *running) run(ctx context.Context) {
+func (h *head) run(ctx context.Context) {
 	defer func() {
-		if err := r.checkpoint(); err != nil {
-			r.log.Warn("no last checkpoint: the next start reads some entries again", "error", err)
+		if err := h.checkpoint(); err != nil {
+			h.log.Warn("no last checkpoint: the next start reads some entries again", "error", err)
 		}
 	}()
-	after := r.i.begin(ctx, r.position, r.file, r.log)
+	after := h.i.begin(ctx, h.position, h.file, h.log)
 	for ctx.Err() == nil {
-		err := r.i.o.Journal.Read(ctx, after, func(seq uint64, body []byte) error { return r.entry(ctx, seq, body) })
+		err := h.i.o.Journal.Read(ctx, after, func(seq uint64, body []byte) error { return h.entry(ctx, seq, body) })
 		if ctx.Err() != nil {
 			return
 		}
-		r.trouble(err, r.i.o.Now())
-		r.log.Warn("reading the journal was interrupted; trying again", "error", err)
+		h.trouble(err, h.i.o.Now())
+		h.log.Warn("reading the journal was interrupted; trying again", "error", err)
 		if !wait(ctx, time.Second) {
 			return
 		}
-		after = r.seq.Load()
+		after = h.seq.Load()
 	}
 }
 
 // entry applies one entry and sees its effects done. Once applied it is not
 // applied again, whatever happens to the effects.
-func (r *running) entry(ctx context.Context, seq uint64, body []byte) error {
-	r.Lock.Lock()
-	err := r.feed.Entry(seq, body, r.Core)
-	r.Lock.Unlock()
+func (h *head) entry(ctx context.Context, seq uint64, body []byte) error {
+	h.lock()
+	err := h.feed.Entry(seq, body, everyone(h.followers))
+	h.unlock()
 	if err != nil {
-		r.i.metrics.unreadable.Inc()
-		r.log.Error("an entry of the journal makes no sense", "error", err)
+		h.i.metrics.unreadable.Inc()
+		h.log.Error("an entry of the journal makes no sense", "error", err)
 	}
-	for backoff := newBackoff(); r.Effects != nil; {
-		err := r.Effects(ctx)
+	for _, f := range h.followers {
+		if err := h.effects(ctx, f, seq); err != nil {
+			return err
+		}
+	}
+	h.reached(seq)
+	if now := time.Now(); now.Sub(h.last) >= headEvery {
+		h.last = now
+		if err := h.checkpoint(); err != nil {
+			h.trouble(err, h.i.o.Now())
+			h.log.Error("no checkpoint; the next one will hold its changes too", "error", err)
+			return nil
+		}
+	}
+	h.trouble(nil, time.Time{})
+	return nil
+}
+
+// effects repeats a follower's effects until they are done or ctx ends.
+func (h *head) effects(ctx context.Context, f Follower, seq uint64) error {
+	for backoff := newBackoff(); f.Effects != nil; {
+		err := f.Effects(ctx)
 		if err == nil {
 			break
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r.trouble(err, r.i.o.Now())
-		r.log.Warn("effects of an entry are not done yet", "seq", seq, "error", err)
+		h.trouble(err, h.i.o.Now())
+		h.log.Warn("effects of an entry are not done yet", "seq", seq, "error", err)
 		if !wait(ctx, backoff.next()) {
 			return ctx.Err()
 		}
 	}
-	r.reached(seq)
-	if now := time.Now(); now.Sub(r.last) >= r.Every {
-		r.last = now
-		if err := r.checkpoint(); err != nil {
-			r.trouble(err, r.i.o.Now())
-			r.log.Error("no checkpoint; the next one will hold its changes too", "error", err)
-			return nil
-		}
-	}
-	r.trouble(nil, time.Time{})
 	return nil
 }
 
+// lock takes the followers' locks, in their order. Nobody else holds two.
+func (h *head) lock() {
+	for _, f := range h.followers {
+		f.Lock.Lock()
+	}
+}
+
+func (h *head) unlock() {
+	for _, f := range h.followers {
+		f.Lock.Unlock()
+	}
+}
+
 // checkpoint makes everything up to the last entry durable.
-func (r *running) checkpoint() error {
-	if r.seq.Load() == r.durable.Load() {
+func (h *head) checkpoint() error {
+	if h.seq.Load() == h.durable.Load() {
 		return nil
 	}
-	if err := r.i.births.flush(); err != nil {
+	if err := h.i.births.flush(); err != nil {
 		return err
 	}
-	r.Lock.Lock()
-	r.feed.Checkpoint(&r.pending)
-	r.Core.Checkpoint(&r.pending)
-	r.Lock.Unlock()
-	if err := r.file.Commit(r.seq.Load(), &r.pending); err != nil {
+	h.lock()
+	h.feed.Checkpoint(&h.pending)
+	everyone(h.followers).Checkpoint(&h.pending)
+	h.unlock()
+	if err := h.file.Commit(h.seq.Load(), &h.pending); err != nil {
 		return err
 	}
-	r.pending = checkpoint.Delta{}
-	r.durable.Store(r.seq.Load())
+	h.pending = checkpoint.Delta{}
+	h.durable.Store(h.seq.Load())
 	return nil
+}
+
+// everyone hands what is read to each follower in turn.
+type everyone []Follower
+
+var _ Core = everyone(nil)
+
+// Message hands on one packet.
+func (e everyone) Message(m *Message) {
+	for _, f := range e {
+		f.Core.Message(m)
+	}
+}
+
+// Tick hands on one tick.
+func (e everyone) Tick(seq uint64, t envelope.Tick, frontier int64) {
+	for _, f := range e {
+		f.Core.Tick(seq, t, frontier)
+	}
+}
+
+// Rules hands on one change of rules.
+func (e everyone) Rules(seq uint64, r envelope.Rules) {
+	for _, f := range e {
+		f.Core.Rules(seq, r)
+	}
+}
+
+// Load hands on one row of the checkpoint.
+func (e everyone) Load(table string, key, value []byte) error {
+	for _, f := range e {
+		if err := f.Core.Load(table, key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Checkpoint gathers what changed.
+func (e everyone) Checkpoint(d *checkpoint.Delta) {
+	for _, f := range e {
+		f.Core.Checkpoint(d)
+	}
 }

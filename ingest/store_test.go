@@ -139,6 +139,8 @@ func TestPoisonGoesAsideAndNothingWaits(t *testing.T) {
 	}
 }
 
+// A device belongs to its node: another node may have one of the same name.
+// [tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node]
 func TestForeignNodes(t *testing.T) {
 	r := newRig(t, Holes{})
 	node := telemetry.Node{Group: "Kota Baru", ID: "aqms"}
@@ -171,6 +173,9 @@ func TestForeignNodes(t *testing.T) {
 		"air"+head+"so2_ppb=4"+ns,
 		"other"+head+`evil\,name\=＼\ x=-3,door_text__bool=true`+ns,
 		"air"+head+"so2_ppb=5,pm2_5=21"+ns)
+	node.ID = "aqms-2"
+	r.put(entry(packet(sparkplug.NBIRTH, "", 0), packet(sparkplug.DBIRTH, "station", 1, sparkplug.Metric{Name: []byte("SO2"), Type: sparkplug.TypeDouble, Value: sparkplug.Double(9), Properties: unit("ppb")})))
+	wantLines(t, r.settle(), `air,device=station,gateway=aqms-2,group=Kota\ Baru so2_ppb=9`+ns)
 	if b.unknown != 1 || len(b.Letters) != 1 || b.Letters[0].Reason != ReasonNoBirth {
 		t.Errorf("unknown metrics %d, letters %+v", b.unknown, b.Letters)
 	}
@@ -264,7 +269,7 @@ func TestAppendNumberReadsBackTheSame(t *testing.T) {
 
 func TestNamesAreSafeAndStayApart(t *testing.T) {
 	hostile := []string{"a b", "a,b=c", `back\`, `back\\`, "new\nline", "nul\x00", "\xff\xfe", strings.Repeat("é", 100), strings.Repeat("é", 99) + "x",
-		"x_text", "x_text_", "x", "time", "_field", "x_n", `q"uote`, "'; DROP DATABASE", "<script>", "x_gap__"}
+		"x_text", "x_text_", "x", "time", "_field", "x_n", `q"uote`, "'; DROP DATABASE", "<script>", "x_gap__", "pm2_5", "pm2_5_"}
 	seen := map[string]string{}
 	for _, h := range hostile {
 		f := cleanField(h)
@@ -279,6 +284,9 @@ func TestNamesAreSafeAndStayApart(t *testing.T) {
 			if strings.HasSuffix(f, s) {
 				t.Errorf("cleanField(%q) = %q ends like a field of another quantity", h, f)
 			}
+		}
+		if q, ok := telemetry.Lookup(f); ok {
+			t.Errorf("cleanField(%q) would be taken for the catalogue's %s in %s", h, q.Name, q.Unit)
 		}
 		if cleanName(cleanName(h)) != cleanName(h) {
 			t.Errorf("cleanName(%q) is not stable", h)

@@ -72,6 +72,9 @@ func (i *Ingest) newStoring(ctx context.Context) (*storing, error) {
 		return nil, err
 	}
 	s.seen = s.file.Seq()
+	if _, last, err := i.o.Journal.Bounds(ctx); err == nil && last == 0 {
+		s.accounts.Hours.First()
+	}
 	if err := i.births.file.Load(s.store.Load); err != nil {
 		return nil, fmt.Errorf("load the clock ids: %w", err)
 	}
@@ -423,7 +426,7 @@ func (f *Feed) Letter(l *Letter, core Core) error {
 		Pos: l.Pos, Packet: p, Type: t.topic.Type, Node: t.topic.Node, Device: t.topic.Device, Received: l.Received,
 		Synced: p.Flags&envelope.FlagClockUnsynced == 0, Seq: NoSeq, Birth: birth,
 	}
-	f.series, f.late = f.series[:0], f.late[:0]
+	f.late = f.late[:0]
 	if err := f.decodePayload(p); err != nil {
 		return err
 	}

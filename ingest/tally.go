@@ -40,6 +40,8 @@ type tallySeries struct {
 	samples  []sample
 	rejected int
 	gaps     int
+	flags    map[telemetry.Flag]int
+	reasons  map[telemetry.GapReason]int
 	other    int // texts and states: counted as valid, without a figure
 	expected int
 }
@@ -56,6 +58,18 @@ func NewTally(node telemetry.Node, start, now time.Time, span time.Duration) *Ta
 
 // Empty reports whether no point came.
 func (t *Tally) Empty() bool { return len(t.series) == 0 }
+
+// devices names those that a row will have, sorted.
+func (t *Tally) devices() []string {
+	var out []string
+	for key := range t.series {
+		if !slices.Contains(out, key.device) {
+			out = append(out, key.device)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 func (t *Tally) of(k telemetry.Kind, device, quantity string) *tallySeries {
 	key := tallyKey{k, device, quantity}
@@ -75,8 +89,16 @@ func (t *Tally) Add(p *influx.Point) {
 		switch {
 		case r.Gap != telemetry.GapNone:
 			s.gaps++
+			if s.reasons == nil {
+				s.reasons = map[telemetry.GapReason]int{}
+			}
+			s.reasons[r.Gap]++
 		case r.Flag != telemetry.FlagNone:
 			s.rejected++
+			if s.flags == nil {
+				s.flags = map[telemetry.Flag]int{}
+			}
+			s.flags[r.Flag]++
 		case r.Value.Type == telemetry.Text:
 			s.other++
 		default:
@@ -113,7 +135,7 @@ func (t *Tally) Rows() []influx.Row {
 	out := make([]influx.Row, 0, len(t.series))
 	for key, s := range t.series {
 		r := influx.NewRow(key.kind, t.node, key.device, key.quantity, t.start)
-		r.Valid, r.Expected, r.Rejected, r.Gaps, r.Computed = len(s.samples)+s.other, s.expected, s.rejected, s.gaps, t.now
+		r.Valid, r.Expected, r.Rejected, r.Gaps, r.Why, r.Computed = len(s.samples)+s.other, s.expected, s.rejected, s.gaps, influx.NewWhy(s.flags, s.reasons), t.now
 		s.figure(&r, aggregationOf(key.quantity))
 		out = append(out, r)
 	}

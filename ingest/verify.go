@@ -48,11 +48,6 @@ func (r *Report) example(format string, args ...any) {
 	}
 }
 
-// PointReader reads raw points; *influx.Client is one.
-type PointReader interface {
-	Points(ctx context.Context, s influx.Span, fn func(*influx.Point) error) error
-}
-
 // Verify compares a ledger with the database. The ledger is text, a line a
 // reading: kind (S sent, A acknowledged), gateway (group/id), epoch, number,
 // device, quantity, Unix milliseconds and value (NaN for a gap), separated by
@@ -61,7 +56,7 @@ type PointReader interface {
 //
 // Memory is 40 bytes a line; the database is asked once for each gateway and
 // kind.
-func Verify(ctx context.Context, ledger io.Reader, db PointReader, letters []Letter) (Report, error) {
+func Verify(ctx context.Context, ledger io.Reader, db influx.PointReader, letters []Letter) (Report, error) {
 	l, err := readSent(ledger)
 	if err != nil {
 		return Report{}, err
@@ -214,7 +209,7 @@ func (s *sentSeries) tidy() {
 }
 
 // compare reads the database over the group's time and settles every series.
-func (g *sentGroup) compare(ctx context.Context, id sentGroupID, db PointReader, dead map[epochID][][2]uint64, r *Report) error {
+func (g *sentGroup) compare(ctx context.Context, id sentGroupID, db influx.PointReader, dead map[epochID][][2]uint64, r *Report) error {
 	from, to := int64(math.MaxInt64), int64(math.MinInt64)
 	for _, s := range g.series {
 		from, to = min(from, s.lines[0].ms), max(to, s.lines[len(s.lines)-1].ms)

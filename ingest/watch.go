@@ -23,8 +23,8 @@ func newLatestKeeper(i *Ingest) *latestKeeper {
 	return &latestKeeper{i: i, core: NewLatest(i.o.Holes), asked: map[telemetry.Node]time.Time{}, changed: make(chan struct{})}
 }
 
-func (k *latestKeeper) reader() Reader {
-	return Reader{Name: "latest", Core: k.core, Lock: &k.mu, Effects: func(context.Context) error {
+func (k *latestKeeper) follower() Follower {
+	return Follower{Core: k.core, Lock: &k.mu, Effects: func(context.Context) error {
 		k.mu.Lock()
 		wanted := k.core.TakeRebirths()
 		k.mu.Unlock()

@@ -5,7 +5,8 @@
 // It promises that the authority's key is one file (mode 0600) which only this
 // package reads; that a gateway's private key never comes here (it sends a
 // signing request); that certificates live 90 days at most; that the server's
-// own certificate renews itself.
+// own certificate renews itself. Where another authority signs (External), there
+// is no key here at all, and certificates are admitted one by one.
 package enrol
 
 import (
@@ -62,13 +63,15 @@ type Registry interface {
 	NewClaim(ctx context.Context, g registry.Gateway) (secret []byte, expires time.Time, err error)
 	Redeem(ctx context.Context, secret []byte, key string, expires time.Time) (telemetry.Node, error)
 	Renew(ctx context.Context, n telemetry.Node, old, key string, expires time.Time) error
+	Admit(ctx context.Context, g registry.Gateway, key string, expires time.Time) error
 	Verify(cert *x509.Certificate) (telemetry.Node, error)
 }
 
 // Options of an Authority.
 type Options struct {
-	Dir        string   // holds authority.pem
-	Names      []string // host names and addresses that gateways use for this server, beside localhost
+	Dir        string    // holds authority.pem
+	Names      []string  // host names and addresses that gateways use for this server, beside localhost
+	External   *External // another authority signs; Dir and Names are not used then
 	Registry   Registry
 	Logger     *slog.Logger
 	Now        func() time.Time      // default time.Now
@@ -78,13 +81,15 @@ type Options struct {
 // Authority signs. It is also the handler of /claim and /renew.
 type Authority struct {
 	o        Options
-	key      *ecdsa.PrivateKey
-	cert     *x509.Certificate
-	pem      []byte // cert
+	key      *ecdsa.PrivateKey // nil where another authority signs
+	cert     *x509.Certificate // its own
+	trusted  *x509.CertPool    // who signs gateways
+	pem      []byte            // the same
 	requests *prometheus.CounterVec
 
 	mu     sync.Mutex
 	server *tls.Certificate
+	read   [2]time.Time // External: when certificate and key of server were written
 }
 
 // Open reads the authority of the folder, or makes one at the first start.
@@ -106,15 +111,8 @@ func Open(o Options) (*Authority, error) {
 	a := &Authority{o: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "pantau_enrol_requests_total", Help: "Requests for certificates by path and result (signed, refused, failed).",
 	}, []string{"path", "result"})}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := a.open(); err != nil {
 		return nil, fmt.Errorf("open the certificate authority: %w", err)
-	}
-	err := a.load()
-	if errors.Is(err, fs.ErrNotExist) {
-		err = a.create()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the certificate authority in %s: %w", o.Dir, err)
 	}
 	if o.Registerer != nil {
 		if err := o.Registerer.Register(a.requests); err != nil {
@@ -122,6 +120,25 @@ func Open(o Options) (*Authority, error) {
 		}
 	}
 	return a, nil
+}
+
+func (a *Authority) open() error {
+	if a.o.External != nil {
+		return a.openExternal()
+	}
+	if err := os.MkdirAll(a.o.Dir, 0o700); err != nil {
+		return err
+	}
+	err := a.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = a.create()
+	}
+	if err != nil {
+		return err
+	}
+	a.trusted = x509.NewCertPool()
+	a.trusted.AddCert(a.cert)
+	return nil
 }
 
 // isHostname accepts names as RFC 1123 has them, and a wildcard as the first
@@ -260,6 +277,9 @@ type Claim struct {
 
 // Claim registers a gateway and returns its claim.
 func (a *Authority) Claim(ctx context.Context, g registry.Gateway) (Claim, error) {
+	if a.key == nil {
+		return Claim{}, errExternal
+	}
 	secret, expires, err := a.o.Registry.NewClaim(ctx, g)
 	if err != nil {
 		return Claim{}, err
@@ -269,7 +289,7 @@ func (a *Authority) Claim(ctx context.Context, g registry.Gateway) (Claim, error
 	return Claim{Code: enc(secret) + "." + enc(pin[:]), Expires: expires}, nil
 }
 
-// CA returns the authority's certificate, PEM.
+// CA returns the certificates of who signs gateways, PEM.
 func (a *Authority) CA() []byte { return bytes.Clone(a.pem) }
 
 // TLS returns the configuration of the gateways' door: TLS 1.2 or later, our
@@ -283,7 +303,7 @@ func (a *Authority) TLS() (*tls.Config, error) {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.VerifyClientCertIfGiven,
-		ClientCAs:  a.pool(),
+		ClientCAs:  a.trusted,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return a.serverCertificate()
 		},
@@ -299,17 +319,14 @@ func (a *Authority) TLS() (*tls.Config, error) {
 	}, nil
 }
 
-func (a *Authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
 // serverCertificate returns the server's certificate, a new one with a new key
 // after two thirds of its life.
 func (a *Authority) serverCertificate() (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.o.External != nil {
+		return a.externalCertificate()
+	}
 	now := a.o.Now()
 	if now.Before(epoch) {
 		now = epoch // it can't be right, but the port opens, and gateways know how to judge dates

@@ -380,7 +380,7 @@ func TestStatement8ClaimIsForOneKey(t *testing.T) {
 	}
 }
 
-// Statement 9: the authority's key is one file of mode 0600 (and E17: what is
+// Statement 9: the authority's key is one file of mode 0600 (and what is
 // wrong with it is said, never mended by making another authority).
 func TestStatement9KeyFile(t *testing.T) {
 	o := newOffice(t)
@@ -420,6 +420,78 @@ func TestStatement9KeyFile(t *testing.T) {
 		if err := opens(); err == nil {
 			t.Errorf("a damaged file of %d bytes was taken", len(bad))
 		}
+	}
+}
+
+// Statement 9: where another authority signs there is no key of one here, and
+// the port's own certificate is read anew when somebody has renewed it.
+func TestStatement9AnotherAuthority(t *testing.T) {
+	o := newOffice(t)
+	dir := t.TempDir()
+	x := External{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "door.pem"), Key: filepath.Join(dir, "door.key")}
+	put := func(file string, blocks ...*pem.Block) {
+		t.Helper()
+		var text []byte
+		for _, b := range blocks {
+			text = append(text, pem.EncodeToMemory(b)...)
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	renew := func() *tls.Certificate {
+		t.Helper()
+		c, err := o.serverCertificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(x.Cert, &pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}, &pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[1]})
+		put(x.Key, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		return c
+	}
+	first := renew()
+	open := func() (*Authority, error) {
+		return Open(Options{Dir: filepath.Join(dir, "none"), External: &x, Registry: o.registry, Logger: quiet, Now: o.clock})
+	}
+	for _, bad := range []*pem.Block{{Type: "PRIVATE KEY", Bytes: []byte("x")}, {Type: "CERTIFICATE", Bytes: first.Certificate[0]}} {
+		put(x.CA, bad)
+		if _, err := open(); err == nil {
+			t.Errorf("a file with a %s of nobody who signs was taken", bad.Type)
+		}
+	}
+	put(x.CA, &pem.Block{Type: "CERTIFICATE", Bytes: first.Certificate[1]})
+	a, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder for an authority: %v", err)
+	}
+	if _, err := a.Claim(t.Context(), registry.Gateway{Node: balaikota}); !errors.Is(err, errExternal) {
+		t.Errorf("a claim: %v", err)
+	}
+	if end := a.Expires(); !end.Equal(first.Leaf.NotAfter) {
+		t.Errorf("it ends %v", end)
+	}
+	o.wait(80 * 24 * time.Hour)
+	second := renew()
+	later := time.Now().Add(time.Hour) // the file system's clock may be coarse
+	if err := os.Chtimes(x.Key, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := a.serverCertificate(); err != nil || !c.Leaf.Equal(second.Leaf) {
+		t.Errorf("the renewed certificate is not used: %v", err)
+	}
+	put(x.Cert, &pem.Block{Type: "CERTIFICATE", Bytes: []byte("half")})
+	if err := os.Chtimes(x.Cert, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := a.serverCertificate(); err != nil || !c.Leaf.Equal(second.Leaf) {
+		t.Errorf("a damaged file closed the port: %v", err)
 	}
 }
 

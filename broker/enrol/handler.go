@@ -36,7 +36,8 @@ const maxRequest = 16 << 10
 
 // ServeHTTP answers /claim and /renew. The connection is the broker's: TLS with
 // ALPN Protocol, client certificates not verified yet. 400 means that the
-// request makes no sense, 403 that it is refused, 503 that it may be repeated.
+// request makes no sense, 403 that it is refused, 404 that another authority
+// signs, 503 that it may be repeated.
 func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -93,6 +94,9 @@ func refuse(format string, args ...any) error {
 type bind func(r *http.Request, q request, key string, expires time.Time) (telemetry.Node, error)
 
 func (a *Authority) serve(w http.ResponseWriter, r *http.Request, bind bind) (reply, error) {
+	if a.key == nil {
+		return reply{}, refusal{errExternal, http.StatusNotFound} // no guess at a claim
+	}
 	now := a.o.Now()
 	if now.Before(epoch) {
 		return reply{}, fmt.Errorf("this server's clock says %s: a certificate would be dated wrongly", now.Format(time.RFC3339))
@@ -174,7 +178,7 @@ func (a *Authority) renew(r *http.Request, _ request, key string, expires time.T
 	if at.After(old.NotAfter) && at.Before(old.NotAfter.Add(grace)) {
 		at = old.NotAfter
 	}
-	if _, err := old.Verify(x509.VerifyOptions{Roots: a.pool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if _, err := old.Verify(x509.VerifyOptions{Roots: a.trusted, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return telemetry.Node{}, refuse("the present certificate: %w", err)
 	}
 	node, err := a.o.Registry.Verify(old)

@@ -32,6 +32,7 @@ it feeds should be marked as simulated.
   site    chips and the real gateway program on them, in one command
   fleet   thousands of gateways in one process, without chips, with a ledger of
           what they sent
+  history the posts of a province that have been measuring for 30 days
   aqms    a maker's own air quality station that speaks Sparkplug B
 
 Begin with:
@@ -42,7 +43,7 @@ Exit codes: 0 done, or ended by a signal; 1 failed; 2 wrong usage; 3 nothing
 answers in the chips' folder, or another firmware-sim already serves it.`
 
 // commands is the table of subcommands; each has a file of its own.
-var commands = []func() *cobra.Command{chipsCommand, faultCommand, siteCommand, fleetCommand, aqmsCommand}
+var commands = []func() *cobra.Command{chipsCommand, faultCommand, siteCommand, fleetCommand, historyCommand, aqmsCommand}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

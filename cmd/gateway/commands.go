@@ -17,6 +17,7 @@ import (
 	"github.com/pantau-id/pantau/gateway"
 	"github.com/pantau-id/pantau/gateway/sensors"
 	"github.com/pantau-id/pantau/gateway/status"
+	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
 // exactly is cobra.ExactArgs with our exit code.
@@ -114,6 +115,87 @@ Exit codes: 0 claimed; 1 refused; 2 wrong usage; 3 the server can't be reached.`
 	cmd.Flags().BoolVar(&o.Replace, "replace", false, "throw away the certificate that this gateway has")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: node, server, valid_until")
 	return cmd
+}
+
+func csrCommand(data *string) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: "csr --node GROUP/NAME", Short: "Print a request for a certificate that an authority of your own signs",
+		Long: `csr is for installations whose certificates are signed by another authority
+than the Pantau server (pantau serve --mqtt-ca). It makes a key on this machine,
+which never leaves it, and prints what is to be signed (PKCS #10, PEM). The
+certificate is for TLS clients, and its common name is GROUP/NAME.
+
+Exit codes: 0 printed; 1 failed; 2 wrong usage.`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			node, err := telemetry.ParseNode(name)
+			if err != nil {
+				return usageError{fmt.Errorf("--node: %w", err)}
+			}
+			text, err := gateway.SigningRequest(orDefault(*data), node)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&name, "node", "", "who this gateway is, for example 3374/balaikota")
+	return cmd
+}
+
+func certificateCommand(data *string) *cobra.Command {
+	var asJSON bool
+	var authority string
+	o := gateway.InstallOptions{}
+	cmd := &cobra.Command{
+		Use: "certificate FILE --server HOST:PORT --ca FILE", Short: "Install the certificate that was signed for csr",
+		Long: `certificate takes what an authority of your own signed for the request that csr
+printed: PEM, the gateway's certificate first, then whatever leads to the
+authority. The server learns of it by "pantau gateway admit FILE".
+
+To renew, run csr again, have it signed, admit and install it: --server and --ca
+stay as they were. A running gateway with the same data folder notices the new
+certificate by itself.
+
+Exit codes: 0 installed; 1 it does not fit; 2 wrong usage.`,
+		Args: exactly(1, "one certificate (PEM)"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			o.Certificate, o.Data = string(text), *data
+			if authority != "" {
+				if text, err = os.ReadFile(authority); err != nil {
+					return usageError{fmt.Errorf("--ca: %w", err)}
+				}
+				o.CA = string(text)
+			}
+			id, err := gateway.InstallCertificate(o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]any{"node": id.Node.String(), "server": id.Server, "valid_until": id.NotAfter})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "This gateway is %s at %s; its certificate holds until %s.\n",
+				id.Node, id.Server, id.NotAfter.Format(time.DateOnly))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&o.Server, "server", "", "the gateways' door of the server, HOST:PORT")
+	cmd.Flags().StringVar(&authority, "ca", "", "certificates (PEM) of the authority that vouches for the server")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: node, server, valid_until")
+	return cmd
+}
+
+func orDefault(data string) string {
+	if data == "" {
+		return gateway.DefaultData()
+	}
+	return data
 }
 
 func scanCommand() *cobra.Command {

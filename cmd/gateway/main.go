@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,8 +50,7 @@ Exit codes: 0 done, or ended by a signal; 1 failed; 2 wrong usage or settings;
 3 the server (health: the gateway) can't be reached: try again.`
 
 func main() {
-	// 15 MB resident are promised: a small heap is collected rather early.
-	debug.SetGCPercent(25)
+	keepSmall()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := root().ExecuteContext(ctx)
 	stop()
@@ -108,6 +106,6 @@ func root() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&config, "config", "", "settings file (TOML)")
 	cmd.PersistentFlags().StringVar(&data, "data", "", "folder of queue, keys and last known time (default $STATE_DIRECTORY, or ./pantau-gateway-data)")
-	cmd.AddCommand(checkCommand(&data), claimCommand(&data), scanCommand(), healthCommand())
+	cmd.AddCommand(checkCommand(&data), claimCommand(&data), csrCommand(&data), certificateCommand(&data), scanCommand(), healthCommand())
 	return cmd
 }

@@ -34,14 +34,18 @@ func adminCommand[T any](use, short string, args cobra.PositionalArgs, ask func(
 			return err
 		}
 		if *asJSON {
-			enc := json.NewEncoder(cmd.OutOrStdout())
-			enc.SetIndent("", "  ")
-			return errors.Join(enc.Encode(v), err)
+			return errors.Join(printJSON(cmd.OutOrStdout(), v), err)
 		}
 		w := tabwriter.NewWriter(plain{cmd.OutOrStdout()}, 0, 4, 2, ' ', 0)
 		return errors.Join(show(w, v), w.Flush(), err)
 	}
 	return cmd
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // verdict is an answer that was given, and is a bad one: it is printed, and the
@@ -90,7 +94,7 @@ func healthCommand() *cobra.Command {
 }
 
 func gatewayCommand() *cobra.Command {
-	cmd := group("gateway", "Add, import, list and revoke gateways")
+	cmd := group("gateway", "Add, admit, import, list and revoke gateways")
 	var add server.AddGateway
 	addCmd := adminCommand("add", "Register a gateway and print its one-time claim", none,
 		func(c *server.Client, cmd *cobra.Command, _ []string) (server.Claim, error) {
@@ -110,7 +114,31 @@ func gatewayCommand() *cobra.Command {
 	addCmd.Flags().StringVar(&add.Name, "name", "", "the gateway's id: letters, digits, hyphens")
 	addCmd.Flags().StringVar(&add.Site, "site", "", "code of the site where it hangs")
 	addCmd.Flags().StringVar(&add.Group, "group", "", "Sparkplug group, if it is not the district")
-	var dry bool
+	var admit server.AdmitGateway
+	admitCmd := adminCommand("admit FILE", "Register a gateway by the certificate that another authority signed for it", exactly(1, "one certificate (PEM)"),
+		func(c *server.Client, cmd *cobra.Command, args []string) (server.Admitted, error) {
+			var v server.Admitted
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return v, usageError{err}
+			}
+			admit.Certificate = string(text)
+			return v, c.Call(cmd.Context(), http.MethodPost, "/gateways/admit", admit, &v)
+		},
+		func(w io.Writer, v server.Admitted) error {
+			_, err := fmt.Fprintf(w, "gateway %s is registered; its certificate holds until %s\n", v.Node, v.Expires.Local().Format("2006-01-02 15:04 MST"))
+			return err
+		})
+	admitCmd.Long = `admit is for a server that was started with --mqtt-ca: certificates are signed
+by an authority of your own. On the gateway, "pantau-gateway csr --node
+3374/balaikota" prints a request; have it signed, run "pantau gateway admit FILE"
+here and "pantau-gateway certificate FILE" there. A renewal goes the same way;
+until the gateway uses the new certificate, the old one stays good. "pantau
+gateway revoke" ends either, whatever the authority says.`
+	admitCmd.Flags().StringVar(&admit.District, "district", "", "BPS code of the kabupaten or kota, if it is not the certificate's group")
+	admitCmd.Flags().StringVar(&admit.Site, "site", "", "code of the site where it hangs")
+	addCmd.Flags().BoolVar(&add.Simulated, "simulated", false, "nothing of it is real; refused where real gateways are registered")
+	var dry, simulated bool
 	importCmd := adminCommand("import FILE.csv", "Register many nodes with passwords: group,name,password,district,site", exactly(1, "one file"),
 		func(c *server.Client, cmd *cobra.Command, args []string) (server.ImportResult, error) {
 			var result server.ImportResult
@@ -119,10 +147,14 @@ func gatewayCommand() *cobra.Command {
 				return result, usageError{err}
 			}
 			defer f.Close()
-			path := "/gateways/import"
+			query := url.Values{}
 			if dry {
-				path += "?dry=1"
+				query.Set("dry", "1")
 			}
+			if simulated {
+				query.Set("simulated", "1")
+			}
+			path := "/gateways/import?" + query.Encode()
 			err = c.Call(cmd.Context(), http.MethodPost, path, f, &result)
 			if err == nil && len(result.Errors) > 0 {
 				err = verdict{fmt.Errorf("%s: %d wrong cells, nothing was imported", args[0], len(result.Errors))}
@@ -137,16 +169,21 @@ func gatewayCommand() *cobra.Command {
 			return err
 		})
 	importCmd.Flags().BoolVar(&dry, "dry-run", false, "only check the file")
-	cmd.AddCommand(addCmd, importCmd,
+	importCmd.Flags().BoolVar(&simulated, "simulated", false, "nothing of them is real; refused where real gateways are registered")
+	cmd.AddCommand(addCmd, admitCmd, importCmd,
 		adminCommand("list", "List gateways", none,
 			func(c *server.Client, cmd *cobra.Command, _ []string) ([]server.Gateway, error) {
 				var list []server.Gateway
 				return list, c.Call(cmd.Context(), http.MethodGet, "/gateways", nil, &list)
 			},
 			func(w io.Writer, list []server.Gateway) error {
-				fmt.Fprintln(w, "GATEWAY\tDISTRICT\tSITE\tCREDENTIAL\tSTATE")
+				fmt.Fprintln(w, "GATEWAY\tDISTRICT\tSITE\tCREDENTIAL\tUNTIL\tSTATE")
 				for _, g := range list {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.Node, g.District, g.Site, g.Credential, g.State)
+					until := "-"
+					if !g.Expires.IsZero() {
+						until = g.Expires.Local().Format(time.DateOnly)
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Node, g.District, g.Site, g.Credential, until, g.State)
 				}
 				return nil
 			}),
@@ -206,8 +243,27 @@ func ledgerCommand() *cobra.Command {
 }
 
 func deadLetterCommand() *cobra.Command {
-	cmd := group("deadletter", "List, show and retry what could not be decoded or stored")
-	cmd.AddCommand(
+	cmd := group("deadletter", "List, show, retry and drop what could not be decoded or stored")
+	drop := adminCommand("drop ID...", "Delete dead letters for good; the ledger goes on to count them", some("one id or more"),
+		func(c *server.Client, cmd *cobra.Command, args []string) ([]server.Done, error) {
+			var all []server.Done
+			for _, id := range args {
+				var done server.Done
+				if err := c.Call(cmd.Context(), http.MethodDelete, "/deadletters/"+url.PathEscape(id), nil, &done); err != nil {
+					return nil, err
+				}
+				all = append(all, done)
+			}
+			return all, nil
+		},
+		func(w io.Writer, all []server.Done) error {
+			for _, done := range all {
+				fmt.Fprintln(w, done.Message)
+			}
+			return nil
+		})
+	drop.Example = "  # all letters of one node\n  pantau deadletter list | awk '$3 == \"3374/balaikota\" { print $1 }' | xargs pantau deadletter drop"
+	cmd.AddCommand(drop,
 		adminCommand("list", "List dead letters", none,
 			func(c *server.Client, cmd *cobra.Command, _ []string) ([]server.DeadLetter, error) {
 				var list []server.DeadLetter
@@ -225,11 +281,7 @@ func deadLetterCommand() *cobra.Command {
 				var d server.DeadLetter
 				return d, c.Call(cmd.Context(), http.MethodGet, "/deadletters/"+url.PathEscape(args[0]), nil, &d)
 			},
-			func(w io.Writer, d server.DeadLetter) error {
-				enc := json.NewEncoder(w)
-				enc.SetIndent("", "  ")
-				return enc.Encode(d)
-			}),
+			func(w io.Writer, d server.DeadLetter) error { return printJSON(w, d) }),
 		adminCommand("retry ID", "Try one dead letter again", exactly(1, "one id"),
 			func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
 				var done server.Done
@@ -247,11 +299,7 @@ func rulesCommand() *cobra.Command {
 			var rules []alert.Rule
 			return rules, c.Call(cmd.Context(), http.MethodGet, "/rules", nil, &rules)
 		},
-		func(w io.Writer, rules []alert.Rule) error {
-			enc := json.NewEncoder(w)
-			enc.SetIndent("", "  ")
-			return enc.Encode(rules)
-		})
+		func(w io.Writer, rules []alert.Rule) error { return printJSON(w, rules) })
 	set := adminCommand("set FILE.json", "Replace the alert rules by those of a file", exactly(1, "one file"),
 		func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
 			var done server.Done
@@ -265,15 +313,5 @@ func rulesCommand() *cobra.Command {
 			return done, c.Call(cmd.Context(), http.MethodPut, "/rules", bytes.NewReader(text), &done)
 		}, showDone)
 	cmd.AddCommand(get, set)
-	return cmd
-}
-
-func userCommand() *cobra.Command {
-	cmd := group("user", "Help people sign in")
-	cmd.AddCommand(adminCommand("reset NAME", "Print a one-time password; the old one and all sessions end", exactly(1, "one user name"),
-		func(c *server.Client, cmd *cobra.Command, args []string) (server.Done, error) {
-			var done server.Done
-			return done, c.Call(cmd.Context(), http.MethodPost, "/users/reset", server.UserRef{Name: args[0]}, &done)
-		}, showDone))
 	return cmd
 }

@@ -31,10 +31,13 @@ the same --data.
 
 Begin with:
   pantau serve --data ./pantau-data
-  pantau gateway add --district 3374 --name balaikota
+  pantau gateway add --district 3374 --name balaikota`
 
-Exit codes: 0 done; 1 failed or found something wrong; 2 wrong usage or
-settings; 3 no server answers.`
+// exitCodes stands below the help of every command.
+const exitCodes = `
+Exit codes: 0 done; 1 failed or found something wrong; 2 wrong usage or settings;
+3 no server answers.
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -67,10 +70,11 @@ func (u usageError) Unwrap() error { return u.error }
 func root() *cobra.Command {
 	cmd := group("pantau", "Server and command line of Pantau")
 	cmd.Long, cmd.Version, cmd.SilenceErrors, cmd.SilenceUsage = long, version, true, true
+	cmd.SetUsageTemplate(cmd.UsageTemplate() + exitCodes)
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	cmd.AddCommand(serveCommand(), checkCommand(), healthCommand(), gatewayCommand(), ledgerCommand(), deadLetterCommand(), rulesCommand(), userCommand())
+	cmd.AddCommand(serveCommand(), checkCommand(), healthCommand(), gatewayCommand(), placeCommand(), mapCommand(), ledgerCommand(), deadLetterCommand(), rulesCommand(), userCommand(), auditCommand(), demoCommand(), figuresCommand(), archiveCommand())
 	return cmd
 }
 
@@ -93,6 +97,16 @@ func group(use, short string) *cobra.Command {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
+			return usageError{fmt.Errorf("want %s; see %s --help", what, c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// some is cobra.MinimumNArgs(1) with our exit code.
+func some(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
 			return usageError{fmt.Errorf("want %s; see %s --help", what, c.CommandPath())}
 		}
 		return nil

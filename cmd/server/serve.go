@@ -26,9 +26,18 @@ func optionFlags(cmd *cobra.Command) func() (server.Options, error) {
 	f.StringVar(&given.Clock, "clock", given.Clock, `"kernel", or "assume-synchronised" where the host keeps the time`)
 	f.StringVar(&given.HTTP.Listen, "http", given.HTTP.Listen, "address of the pages")
 	f.StringVar(&given.HTTP.BaseURL, "base-url", "", "how people reach the pages, for links in messages")
+	f.StringVar(&given.HTTP.Cert, "https-cert", "", "PEM file with the pages' certificate; the pages are then served over HTTPS")
+	f.StringVar(&given.HTTP.Key, "https-key", "", "PEM file with its key")
+	f.StringSliceVar(&given.HTTP.ACMENames, "https-acme", nil, "host names for which to obtain the pages' certificate by ACME (Let's Encrypt, or http.acme_directory)")
+	f.StringVar(&given.HTTP.Redirect, "https-redirect", "", "address that leads to HTTPS and answers ACME, for example :80")
+	f.StringSliceVar(&given.HTTP.TrustedProxies, "trusted-proxies", nil, "networks of the proxies in front that end TLS, for example 10.0.0.0/24")
+	f.StringVar(&given.People.SecondFactor, "second-factor", given.People.SecondFactor, `who must sign in with a time code besides the password: "admins", or "optional" for simulated installations`)
 	f.StringVar(&given.MQTT.Listen, "mqtt", given.MQTT.Listen, "address of the gateways' door (MQTT over TLS)")
 	f.StringVar(&given.MQTT.Plain, "mqtt-plain", "", "address of MQTT without TLS: loopback only, with user name and password (off if empty)")
 	f.StringVar(&mqttName, "mqtt-name", "", "host name or address by which gateways elsewhere reach the MQTT door; its certificate is for it")
+	f.StringVar(&given.MQTT.CA, "mqtt-ca", "", "certificates (PEM) of another authority that signs gateways; no authority is made here then")
+	f.StringVar(&given.MQTT.Cert, "mqtt-cert", "", "with --mqtt-ca: certificate and chain (PEM) of the MQTT door")
+	f.StringVar(&given.MQTT.Key, "mqtt-key", "", "with --mqtt-ca: key (PEM) of the MQTT door")
 	f.StringVar(&given.Influx.URL, "influx-url", given.Influx.URL, "InfluxDB 1.8 or 2.x")
 	f.StringVar(&given.Influx.Org, "influx-org", "", "organisation (InfluxDB 2.x)")
 	f.StringVar(&given.Influx.Prefix, "influx-prefix", given.Influx.Prefix, "first part of the databases' names")
@@ -47,9 +56,18 @@ func optionFlags(cmd *cobra.Command) func() (server.Options, error) {
 			"clock":                   func() { o.Clock = given.Clock },
 			"http":                    func() { o.HTTP.Listen = given.HTTP.Listen },
 			"base-url":                func() { o.HTTP.BaseURL = given.HTTP.BaseURL },
+			"https-cert":              func() { o.HTTP.Cert = given.HTTP.Cert },
+			"https-key":               func() { o.HTTP.Key = given.HTTP.Key },
+			"https-acme":              func() { o.HTTP.ACMENames = given.HTTP.ACMENames },
+			"https-redirect":          func() { o.HTTP.Redirect = given.HTTP.Redirect },
+			"trusted-proxies":         func() { o.HTTP.TrustedProxies = given.HTTP.TrustedProxies },
+			"second-factor":           func() { o.People.SecondFactor = given.People.SecondFactor },
 			"mqtt":                    func() { o.MQTT.Listen = given.MQTT.Listen },
 			"mqtt-plain":              func() { o.MQTT.Plain = given.MQTT.Plain },
 			"mqtt-name":               func() { o.MQTT.Names = []string{mqttName} },
+			"mqtt-ca":                 func() { o.MQTT.CA = given.MQTT.CA },
+			"mqtt-cert":               func() { o.MQTT.Cert = given.MQTT.Cert },
+			"mqtt-key":                func() { o.MQTT.Key = given.MQTT.Key },
 			"influx-url":              func() { o.Influx.URL = given.Influx.URL },
 			"influx-org":              func() { o.Influx.Org = given.Influx.Org },
 			"influx-prefix":           func() { o.Influx.Prefix = given.Influx.Prefix },
@@ -79,6 +97,7 @@ func serveCommand() *cobra.Command {
 	var readyFile string
 	cmd.Flags().StringVar(&readyFile, "ready-file", "", "file to write the addresses to once gateways can connect (JSON)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		keepHeadroom()
 		log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 		slog.SetDefault(log)
 		o, err := options()
@@ -116,8 +135,9 @@ func serveCommand() *cobra.Command {
 }
 
 func checkCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Check the settings and print what was understood, as TOML", Args: none}
+	cmd := &cobra.Command{Use: "check", Short: "Check the settings as serve would and print what was understood, as TOML", Args: none}
 	options := optionFlags(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON: settings with their defaults, and warnings")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := options()
 		if err != nil {
@@ -126,6 +146,13 @@ func checkCommand() *cobra.Command {
 		text, err := toml.Marshal(o)
 		if err != nil {
 			return fmt.Errorf("print settings: %w", err)
+		}
+		if *asJSON {
+			var understood map[string]any
+			if err := toml.Unmarshal(text, &understood); err != nil {
+				return fmt.Errorf("print settings: %w", err)
+			}
+			return printJSON(cmd.OutOrStdout(), map[string]any{"settings": understood, "warnings": append([]string{}, o.Warnings()...)})
 		}
 		for _, w := range o.Warnings() {
 			fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -32,46 +33,50 @@ type KV interface {
 	List(ctx context.Context, prefix string) (map[string][]byte, error)
 }
 
-// Role says what somebody may do.
-type Role string
-
-// The roles, each of which may also do what those before it may.
-const (
-	Viewer     Role = "viewer"     // sees the staff pages
-	Operator   Role = "operator"   // acknowledges alerts
-	Technician Role = "technician" // looks after gateways and sensors
-	Validator  Role = "validator"  // judges spans of data
-	Approver   Role = "approver"   // signs bulletins and reports
-	Admin      Role = "admin"      // people and settings
-)
-
-// Roles lists the roles in rising order.
-func Roles() []Role { return []Role{Viewer, Operator, Technician, Validator, Approver, Admin} }
-
-// AtLeast reports whether the role includes least. An unknown role includes
-// nothing.
-func (r Role) AtLeast(least Role) bool {
-	have := slices.Index(Roles(), r)
-	return have >= 0 && have >= slices.Index(Roles(), least)
-}
-
-// Valid reports whether the role is one of Roles.
-func (r Role) Valid() bool { return slices.Contains(Roles(), r) }
-
-// User is one account, without its password.
+// User is one account, without its secrets.
 type User struct {
 	Name       string    `json:"name"`
-	Role       Role      `json:"role"`
+	Grants     []Grant   `json:"grants,omitempty"`
 	MustChange bool      `json:"must_change"` // the password was made by the program: choose another first
 	Changed    time.Time `json:"changed"`     // when the password was set
-	// Generation counts the passwords; a session of an older one has ended.
-	Generation uint64 `json:"generation"`
+	// Generation counts what ends the sessions that began before: a new password, a
+	// new second factor, being disabled.
+	Generation uint64    `json:"generation"`
+	Disabled   time.Time `json:"disabled,omitzero"` // since when nobody may sign in with it
+	// Subject is who this is at the identity provider ("" = a local account, with a
+	// password): issuer and subject, separated by a space.
+	Subject string `json:"subject,omitempty"`
+	// HasCode says that a second factor is set up. Derived.
+	HasCode bool `json:"-"`
 }
+
+// Local reports whether the account has its password here.
+func (u *User) Local() bool { return u.Subject == "" }
+
+// governs reports whether somebody may do everything, whatever happens to the
+// identity provider.
+func (u *User) governs() bool { return u.Local() && u.Disabled.IsZero() && u.May(Admin, "", "") }
 
 // record is how an account lies in the store.
 type record struct {
 	User
-	Hash string `json:"hash"`
+	Hash   string     `json:"hash,omitempty"`
+	Second *timeCodes `json:"second,omitempty"`
+	// Role is what accounts had before grants: it held for the whole province.
+	Role Role `json:"role,omitempty"`
+}
+
+// read decodes a record, of whatever version.
+func read(body []byte) (r record, err error) {
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, err
+	}
+	if r.Role != "" && len(r.Grants) == 0 {
+		r.Grants = []Grant{r.Role.Everywhere()}
+	}
+	r.Role = ""
+	r.HasCode = r.Second != nil
+	return r, nil
 }
 
 // FirstName is the account that Bootstrap makes.
@@ -85,44 +90,47 @@ const maxLength = 256 // bounds the work of one hash
 // Errors that the caller tells apart. ErrTooShort and the others of Weak say
 // what a chosen password lacks.
 var (
-	ErrWrong      = errors.New("name or password is wrong")
-	ErrTooShort   = fmt.Errorf("password is shorter than %d characters", MinLength)
-	ErrTooLong    = fmt.Errorf("password is longer than %d characters", maxLength)
-	ErrTooSimple  = errors.New("password repeats few characters or holds the account's name")
-	ErrUnchanged  = errors.New("password is the same as before")
-	ErrBusy       = errors.New("too many sign-ins are being checked")
-	ErrInvalid    = errors.New("account name must be 1-64 of a-z, 0-9, '.', '_', '-' and start with a letter or digit")
-	ErrNoSuchRole = errors.New("role is not one of viewer, operator, technician, validator, approver, admin")
+	ErrWrong     = errors.New("name or password is wrong")
+	ErrTooShort  = fmt.Errorf("password is shorter than %d characters", MinLength)
+	ErrTooLong   = fmt.Errorf("password is longer than %d characters", maxLength)
+	ErrTooSimple = errors.New("password repeats few characters or holds the account's name")
+	ErrUnchanged = errors.New("password is the same as before")
+	ErrBusy      = errors.New("too many sign-ins are being checked")
+	ErrLastAdmin = errors.New("nobody else may do everything: make another admin for the whole province and all kinds first")
+	ErrNotLocal  = errors.New("account signs in at the identity provider: it has no password here")
+	ErrInvalid   = errors.New("account name must be 1-64 of a-z, 0-9, '.', '_', '-', '@' and start with a letter or digit")
 )
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 
 // Accounts reads and writes accounts.
 type Accounts struct {
 	kv     KV
 	hasher *hasher
 	now    func() time.Time
+	mu     sync.Mutex // one change at a time: two admins must not remove each other
 }
 
-// NewAccounts keeps accounts in kv below "user/".
-func NewAccounts(kv KV) *Accounts {
-	return &Accounts{kv: kv, hasher: newHasher(), now: time.Now}
+// NewAccounts keeps accounts in kv below "user/", their passwords as hashes of that
+// cost. One process has one of them.
+func NewAccounts(kv KV, cost Cost) *Accounts {
+	return &Accounts{kv: kv, hasher: newHasher(cost), now: time.Now}
 }
 
 func key(name string) string { return "user/" + name }
 
-// Bootstrap makes the first account, FirstName with role Admin, if there is no
+// Bootstrap makes the first account, FirstName with role Admin for everything, if there is no
 // account at all, and returns its password. It is told this once only: "" means
 // that accounts exist.
-func Bootstrap(ctx context.Context, kv KV) (password string, err error) {
-	present, err := kv.List(ctx, "user/")
+func (a *Accounts) Bootstrap(ctx context.Context) (password string, err error) {
+	present, err := a.kv.List(ctx, "user/")
 	if err != nil {
 		return "", fmt.Errorf("look for accounts: %w", err)
 	}
 	if len(present) > 0 {
 		return "", nil
 	}
-	password, err = NewAccounts(kv).Add(ctx, FirstName, Admin)
+	password, err = a.Add(ctx, FirstName, Admin.Everywhere())
 	if errors.Is(err, fs.ErrExist) {
 		return "", nil
 	}
@@ -131,19 +139,21 @@ func Bootstrap(ctx context.Context, kv KV) (password string, err error) {
 
 // Add makes an account and returns its one-time password, which its owner must
 // change at the first sign-in. It wraps fs.ErrExist if the name is taken.
-func (a *Accounts) Add(ctx context.Context, name string, role Role) (password string, err error) {
+func (a *Accounts) Add(ctx context.Context, name string, grants ...Grant) (password string, err error) {
 	if !namePattern.MatchString(name) {
 		return "", fmt.Errorf("account %q: %w", name, ErrInvalid)
 	}
-	if !role.Valid() {
-		return "", fmt.Errorf("account %q: role %q: %w", name, role, ErrNoSuchRole)
+	for _, g := range grants {
+		if err := g.check(); err != nil {
+			return "", fmt.Errorf("account %q: %w", name, err)
+		}
 	}
 	password = oneTime()
 	hash, err := a.hasher.hash(ctx, password)
 	if err != nil {
 		return "", fmt.Errorf("add account %s: %w", name, err)
 	}
-	body, err := json.Marshal(record{User{Name: name, Role: role, MustChange: true, Changed: a.now().UTC(), Generation: 1}, hash})
+	body, err := json.Marshal(record{User: User{Name: name, Grants: grants, MustChange: true, Changed: a.now().UTC(), Generation: 1}, Hash: hash})
 	if err == nil {
 		_, err = a.kv.Create(ctx, key(name), body)
 	}
@@ -167,8 +177,8 @@ func (a *Accounts) List(ctx context.Context) ([]User, error) {
 	}
 	var out []User
 	for k, body := range all {
-		var r record
-		if err := json.Unmarshal(body, &r); err != nil {
+		r, err := read(body)
+		if err != nil {
 			return nil, fmt.Errorf("read account %s: %w", k, err)
 		}
 		out = append(out, r.User)
@@ -179,14 +189,17 @@ func (a *Accounts) List(ctx context.Context) ([]User, error) {
 
 func (a *Accounts) load(ctx context.Context, name string) (record, uint64, error) {
 	if !namePattern.MatchString(name) {
-		return record{}, 0, fmt.Errorf("account %q: %w", name, fs.ErrNotExist)
+		return record{}, 0, fmt.Errorf("there is no account %q: %w", name, fs.ErrNotExist)
 	}
 	body, revision, err := a.kv.Get(ctx, key(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, 0, fmt.Errorf("there is no account %q: %w", name, fs.ErrNotExist)
+	}
 	if err != nil {
 		return record{}, 0, fmt.Errorf("read account %s: %w", name, err)
 	}
-	var r record
-	if err := json.Unmarshal(body, &r); err != nil {
+	r, err := read(body)
+	if err != nil {
 		return record{}, 0, fmt.Errorf("read account %s: %w", name, err)
 	}
 	return r, revision, nil
@@ -203,7 +216,7 @@ func (a *Accounts) Check(ctx context.Context, name, password string) (User, erro
 	if checkErr != nil {
 		return User{}, fmt.Errorf("check the password of %s: %w", name, checkErr)
 	}
-	if err != nil || !ok {
+	if err != nil || !ok || !r.Disabled.IsZero() {
 		return User{}, ErrWrong
 	}
 	return r.User, nil
@@ -226,31 +239,167 @@ func (a *Accounts) SetPassword(ctx context.Context, name, old, password string) 
 }
 
 // Reset gives the account a new one-time password, ends all its sessions, and
-// returns the password.
-func (a *Accounts) Reset(ctx context.Context, name string) (password string, err error) {
+// returns the password. alsoCode removes the second factor, too, for somebody who
+// lost the telephone and the recovery codes.
+func (a *Accounts) Reset(ctx context.Context, name string, alsoCode bool) (password string, err error) {
 	password = oneTime()
-	_, err = a.replace(ctx, name, password, true)
+	if _, err = a.replace(ctx, name, password, true); err == nil && alsoCode {
+		_, err = a.change(ctx, name, func(r *record) error { r.Second = nil; return nil })
+	}
 	return password, err
 }
 
 func (a *Accounts) replace(ctx context.Context, name, password string, mustChange bool) (User, error) {
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return User{}, fmt.Errorf("set the password of %s: %w", name, err)
+	}
+	return a.change(ctx, name, func(r *record) error {
+		if !r.Local() {
+			return ErrNotLocal
+		}
+		r.Hash, r.MustChange, r.Changed = hash, mustChange, a.now().UTC()
+		r.Generation++
+		return nil
+	})
+}
+
+// change alters one account.
+func (a *Accounts) change(ctx context.Context, name string, alter func(*record) error) (User, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	r, revision, err := a.load(ctx, name)
 	if err != nil {
 		return User{}, err
 	}
-	if r.Hash, err = a.hasher.hash(ctx, password); err != nil {
-		return User{}, fmt.Errorf("set the password of %s: %w", name, err)
+	governed := r.governs()
+	if err := alter(&r); err != nil {
+		return User{}, fmt.Errorf("change account %s: %w", name, err)
 	}
-	r.MustChange, r.Changed = mustChange, a.now().UTC()
-	r.Generation++
+	r.HasCode = r.Second != nil
+	if governed && !r.governs() {
+		if err := a.othersGovern(ctx, name); err != nil {
+			return User{}, fmt.Errorf("change account %s: %w", name, err)
+		}
+	}
 	body, err := json.Marshal(r)
 	if err == nil {
 		_, err = a.kv.Update(ctx, key(name), body, revision)
 	}
 	if err != nil {
-		return User{}, fmt.Errorf("set the password of %s: %w", name, err)
+		return User{}, fmt.Errorf("change account %s: %w", name, err)
 	}
 	return r.User, nil
+}
+
+// othersGovern returns ErrLastAdmin if nobody else may do everything.
+func (a *Accounts) othersGovern(ctx context.Context, name string) error {
+	all, err := a.List(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(u User) bool { return u.Name != name && u.governs() }) {
+		return ErrLastAdmin
+	}
+	return nil
+}
+
+// SetGrants replaces what somebody may do; it holds at their next click. It wraps
+// ErrLastAdmin if nobody would be left who may do everything.
+func (a *Accounts) SetGrants(ctx context.Context, name string, grants []Grant) (User, error) {
+	for _, g := range grants {
+		if err := g.check(); err != nil {
+			return User{}, fmt.Errorf("account %q: %w", name, err)
+		}
+	}
+	return a.change(ctx, name, func(r *record) error { r.Grants = slices.Clone(grants); return nil })
+}
+
+// Grant gives somebody one more grant.
+func (a *Accounts) Grant(ctx context.Context, name string, g Grant) (User, error) {
+	if err := g.check(); err != nil {
+		return User{}, fmt.Errorf("account %q: %w", name, err)
+	}
+	return a.change(ctx, name, func(r *record) error {
+		if !slices.Contains(r.Grants, g) {
+			r.Grants = append(r.Grants, g)
+		}
+		return nil
+	})
+}
+
+// Revoke takes one grant away. It wraps fs.ErrNotExist if there is none like it,
+// and ErrLastAdmin if nobody would be left who may do everything.
+func (a *Accounts) Revoke(ctx context.Context, name string, g Grant) (User, error) {
+	return a.change(ctx, name, func(r *record) error {
+		i := slices.Index(r.Grants, g)
+		if i < 0 {
+			return fmt.Errorf("grant %v: %w", g, fs.ErrNotExist)
+		}
+		r.Grants = slices.Delete(r.Grants, i, i+1)
+		return nil
+	})
+}
+
+// Disable ends all sessions of an account and lets nobody sign in with it until
+// Enable; what it did stays told of under its name. It wraps ErrLastAdmin.
+func (a *Accounts) Disable(ctx context.Context, name string) (User, error) {
+	return a.change(ctx, name, func(r *record) error {
+		if r.Disabled.IsZero() {
+			r.Disabled = a.now().UTC()
+			r.Generation++
+		}
+		return nil
+	})
+}
+
+// Enable takes Disable back.
+func (a *Accounts) Enable(ctx context.Context, name string) (User, error) {
+	return a.change(ctx, name, func(r *record) error { r.Disabled = time.Time{}; return nil })
+}
+
+// Remove deletes an account. It wraps ErrLastAdmin.
+func (a *Accounts) Remove(ctx context.Context, name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r, _, err := a.load(ctx, name)
+	if err == nil && r.governs() {
+		err = a.othersGovern(ctx, name)
+	}
+	if err == nil {
+		err = a.kv.Delete(ctx, key(name))
+	}
+	if err != nil {
+		return fmt.Errorf("remove account %s: %w", name, err)
+	}
+	return nil
+}
+
+// Arrive makes or updates the account of somebody whom the identity provider
+// sent: its grants are what the provider's claims say now. It wraps fs.ErrExist if
+// the name belongs to a local account or to somebody else, and ErrWrong if the
+// account is disabled.
+func (a *Accounts) Arrive(ctx context.Context, name, subject string, grants []Grant) (User, error) {
+	if !namePattern.MatchString(name) {
+		return User{}, fmt.Errorf("account %q: %w", name, ErrInvalid)
+	}
+	body, err := json.Marshal(record{User: User{Name: name, Subject: subject, Grants: grants, Changed: a.now().UTC(), Generation: 1}})
+	if err == nil {
+		_, err = a.kv.Create(ctx, key(name), body)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return User{}, fmt.Errorf("add account %s: %w", name, err)
+	}
+	return a.change(ctx, name, func(r *record) error {
+		switch {
+		case r.Subject != subject:
+			return fmt.Errorf("the name belongs to another account: %w", fs.ErrExist)
+		case !r.Disabled.IsZero():
+			return ErrWrong
+		}
+		r.Grants = slices.Clone(grants)
+		return nil
+	})
 }
 
 // Weak says what a chosen password lacks, or nil. Length counts characters;

@@ -19,17 +19,17 @@ const good = "kuda lumping di alun-alun"
 
 func TestTheFirstPasswordIsToldOnce(t *testing.T) {
 	ctx, kv := context.Background(), &accounttest.KV{}
-	first, err := account.Bootstrap(ctx, kv)
+	a := account.NewAccounts(kv, account.Strong())
+	first, err := a.Bootstrap(ctx)
 	if err != nil || !regexp.MustCompile(`^([a-z2-9]{5}-){3}[a-z2-9]{5}$`).MatchString(first) {
 		t.Fatalf("got %q, %v", first, err)
 	}
-	again, err := account.Bootstrap(ctx, kv)
+	again, err := a.Bootstrap(ctx)
 	if err != nil || again != "" {
 		t.Errorf("the second time: %q, %v; want nothing", again, err)
 	}
-	a := account.NewAccounts(kv)
 	u, err := a.Check(ctx, " Admin ", first)
-	if err != nil || u.Role != account.Admin || !u.MustChange {
+	if err != nil || u.Highest() != account.Admin || !u.MustChange {
 		t.Errorf("the first password gives %+v, %v; want an admin who must choose another", u, err)
 	}
 	for key, value := range must(kv.List(ctx, "")) {
@@ -40,7 +40,7 @@ func TestTheFirstPasswordIsToldOnce(t *testing.T) {
 			t.Errorf("%s holds no argon2id hash", key)
 		}
 	}
-	other, err := account.Bootstrap(ctx, &accounttest.KV{})
+	other, err := account.NewAccounts(&accounttest.KV{}, account.Strong()).Bootstrap(ctx)
 	if err != nil || other == first {
 		t.Error("two installations got the same first password")
 	}
@@ -55,8 +55,8 @@ func must[T any](v T, err error) T {
 
 func TestWrongNamesAndPasswordsLookAlike(t *testing.T) {
 	ctx := context.Background()
-	a := account.NewAccounts(&accounttest.KV{})
-	first, err := a.Add(ctx, "sari", account.Operator)
+	a := account.NewAccounts(&accounttest.KV{}, accounttest.Cheap())
+	first, err := a.Add(ctx, "sari", account.Operator.Everywhere())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +69,8 @@ func TestWrongNamesAndPasswordsLookAlike(t *testing.T) {
 
 func TestWeakPasswordsAreRefused(t *testing.T) {
 	ctx := context.Background()
-	a := account.NewAccounts(&accounttest.KV{})
-	first, err := a.Add(ctx, "sari", account.Viewer)
+	a := account.NewAccounts(&accounttest.KV{}, accounttest.Cheap())
+	first, err := a.Add(ctx, "sari", account.Viewer.Everywhere())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,25 +96,25 @@ func TestWeakPasswordsAreRefused(t *testing.T) {
 
 func TestAccountsHaveNamesRolesAndResets(t *testing.T) {
 	ctx := context.Background()
-	a := account.NewAccounts(&accounttest.KV{})
+	a := account.NewAccounts(&accounttest.KV{}, accounttest.Cheap())
 	for _, bad := range []string{"", "Sari", "a/b", "-x", strings.Repeat("x", 65), "sari\n"} {
-		if _, err := a.Add(ctx, bad, account.Viewer); !errors.Is(err, account.ErrInvalid) {
+		if _, err := a.Add(ctx, bad, account.Viewer.Everywhere()); !errors.Is(err, account.ErrInvalid) {
 			t.Errorf("name %q: %v", bad, err)
 		}
 	}
-	if _, err := a.Add(ctx, "sari", "boss"); !errors.Is(err, account.ErrNoSuchRole) {
+	if _, err := a.Add(ctx, "sari", account.Grant{Role: "boss"}); !errors.Is(err, account.ErrNoSuchRole) {
 		t.Errorf("role boss: %v", err)
 	}
-	if _, err := a.Add(ctx, "sari", account.Technician); err != nil {
+	if _, err := a.Add(ctx, "sari", account.Technician.Everywhere()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Add(ctx, "sari", account.Viewer); !errors.Is(err, fs.ErrExist) {
+	if _, err := a.Add(ctx, "sari", account.Viewer.Everywhere()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("the same name twice: %v", err)
 	}
-	if _, err := a.Reset(ctx, "nobody"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := a.Reset(ctx, "nobody", false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("reset of nobody: %v", err)
 	}
-	fresh, err := a.Reset(ctx, "sari")
+	fresh, err := a.Reset(ctx, "sari", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestAccountsHaveNamesRolesAndResets(t *testing.T) {
 		t.Errorf("after a reset: %+v, %v", u, err)
 	}
 	users, err := a.List(ctx)
-	if err != nil || len(users) != 1 || users[0].Name != "sari" || users[0].Role != account.Technician {
+	if err != nil || len(users) != 1 || users[0].Name != "sari" || users[0].Highest() != account.Technician {
 		t.Errorf("list: %+v, %v", users, err)
 	}
 }

@@ -11,11 +11,14 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Parameters of argon2id (RFC 9106), as OWASP's cheat sheet on password storage
-// asks for at least: 19 MiB, two passes, one lane.
+// Cost is the work of one hash: argon2id (RFC 9106) with one lane.
+type Cost struct{ MemoryKiB, Passes uint32 }
+
+// Strong is what OWASP's cheat sheet on password storage asks for at least. Only
+// tests take less.
+func Strong() Cost { return Cost{MemoryKiB: 19 * 1024, Passes: 2} }
+
 const (
-	memoryKiB = 19 * 1024
-	passes    = 2
 	lanes     = 1
 	saltBytes = 16
 	hashBytes = 32
@@ -24,14 +27,15 @@ const (
 // hasher computes few hashes at a time, so that a rush of sign-ins can take
 // neither the memory nor the processors from the readings.
 type hasher struct {
+	cost    Cost
 	working chan struct{} // computing now
 	queued  chan struct{} // computing or waiting
 	nobody  string        // hash that stands in for an account which does not exist
 }
 
-func newHasher() *hasher {
-	h := &hasher{working: make(chan struct{}, 2), queued: make(chan struct{}, 32)}
-	h.nobody = encode(make([]byte, saltBytes), make([]byte, hashBytes))
+func newHasher(cost Cost) *hasher {
+	h := &hasher{cost: cost, working: make(chan struct{}, 2), queued: make(chan struct{}, 32)}
+	h.nobody = cost.encode(make([]byte, saltBytes), make([]byte, hashBytes))
 	return h
 }
 
@@ -58,7 +62,7 @@ func (h *hasher) hash(ctx context.Context, password string) (phc string, err err
 	err = h.run(ctx, func() {
 		salt := make([]byte, saltBytes)
 		_, _ = rand.Read(salt) // never fails (crypto/rand)
-		phc = encode(salt, argon2.IDKey([]byte(password), salt, passes, memoryKiB, lanes, hashBytes))
+		phc = h.cost.encode(salt, argon2.IDKey([]byte(password), salt, h.cost.Passes, h.cost.MemoryKiB, lanes, hashBytes))
 	})
 	return phc, err
 }
@@ -97,17 +101,20 @@ func (h *hasher) check(ctx context.Context, phc, password string) (ok bool, err 
 	return ok, err
 }
 
-func encode(salt, hash []byte) string {
+func (c Cost) encode(salt, hash []byte) string {
 	e := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memoryKiB, passes, lanes, e.EncodeToString(salt), e.EncodeToString(hash))
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.MemoryKiB, c.Passes, lanes, e.EncodeToString(salt), e.EncodeToString(hash))
 }
 
-// oneTime makes a password of 20 letters and digits (about 99 bits) that can be
-// read out on the telephone: no 0, 1, i, l, o.
-func oneTime() string {
+// oneTime makes a password of 99 bits.
+func oneTime() string { return random(20) }
+
+// random makes so many letters and digits (4.95 bits each) that can be read out on
+// the telephone: no 0, 1, i, l, o.
+func random(length int) string {
 	const alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
 	var b strings.Builder
-	for n := 0; n < 20; {
+	for n := 0; n < length; {
 		var one [1]byte
 		_, _ = rand.Read(one[:])
 		if int(one[0]) >= 256-256%len(alphabet) {

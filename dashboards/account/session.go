@@ -95,7 +95,7 @@ func (s *Sessions) User(ctx context.Context) (User, bool, error) {
 	if err != nil {
 		return User{}, false, err
 	}
-	if strconv.FormatUint(u.Generation, 10) != generation {
+	if strconv.FormatUint(u.Generation, 10) != generation || !u.Disabled.IsZero() {
 		return User{}, false, nil
 	}
 	return u, true, nil
@@ -103,14 +103,46 @@ func (s *Sessions) User(ctx context.Context) (User, bool, error) {
 
 // SignIn begins a session for u under a new token (session fixation).
 func (s *Sessions) SignIn(ctx context.Context, u User) error {
-	s.endLives(s.manager.Token(ctx))
-	if err := s.manager.RenewToken(ctx); err != nil {
-		return fmt.Errorf("begin a session for %s: %w", u.Name, err)
+	if err := s.Renew(ctx); err != nil {
+		return err
 	}
+	_ = s.manager.Clear(ctx) // notes of the way here; never fails (scs)
 	// One value, so that an unchanged session encodes to the same bytes.
 	s.manager.Put(ctx, "who", strconv.FormatUint(u.Generation, 10)+" "+u.Name)
 	return nil
 }
+
+// halfway is for how long a sign-in may wait for its next step.
+const halfway = 10 * time.Minute
+
+// Renew gives the session a new token, as at each step of a sign-in (session
+// fixation).
+func (s *Sessions) Renew(ctx context.Context) error {
+	s.endLives(s.manager.Token(ctx))
+	if err := s.manager.RenewToken(ctx); err != nil {
+		return fmt.Errorf("renew a session: %w", err)
+	}
+	return nil
+}
+
+// Note remembers a text in the session for some minutes: that the password was
+// right and the code is asked for, that the visitor was sent to the identity
+// provider, or what a page shows before it is confirmed.
+func (s *Sessions) Note(ctx context.Context, what, text string) {
+	s.manager.Put(ctx, what, strconv.FormatInt(time.Now().Add(halfway).Unix(), 10)+" "+text)
+}
+
+// Noted returns what Note remembered, "" = nothing, or too long ago.
+func (s *Sessions) Noted(ctx context.Context, what string) string {
+	until, text, _ := strings.Cut(s.manager.GetString(ctx, what), " ")
+	if end, err := strconv.ParseInt(until, 10, 64); err != nil || time.Now().Unix() > end {
+		return ""
+	}
+	return text
+}
+
+// Forget takes a note away.
+func (s *Sessions) Forget(ctx context.Context, what string) { s.manager.Remove(ctx, what) }
 
 // SignOut ends the session in the store, in the browser and in every request
 // that still runs under it.

@@ -26,8 +26,8 @@ type door struct {
 
 func newDoor(t *testing.T, secure bool) *door {
 	d := &door{t: t, kv: &accounttest.KV{}}
-	d.accounts = account.NewAccounts(d.kv)
-	if _, err := d.accounts.Add(context.Background(), "sari", account.Operator); err != nil {
+	d.accounts = account.NewAccounts(d.kv, accounttest.Cheap())
+	if _, err := d.accounts.Add(context.Background(), "sari", account.Operator.Everywhere()); err != nil {
 		t.Fatal(err)
 	}
 	d.sessions = account.NewSessions(d.kv, d.accounts, secure)
@@ -184,7 +184,7 @@ func TestSessionsEndByIdlenessAndAge(t *testing.T) {
 func TestANewPasswordEndsOtherSessions(t *testing.T) {
 	d := newDoor(t, false)
 	_, c := d.visit("/in", nil)
-	if _, err := d.accounts.Reset(context.Background(), "sari"); err != nil {
+	if _, err := d.accounts.Reset(context.Background(), "sari", false); err != nil {
 		t.Fatal(err)
 	}
 	if body, _ := d.visit("/", c); body != "false" {

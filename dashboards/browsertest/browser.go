@@ -1,6 +1,6 @@
 // Package browsertest drives a real, headless Chromium for tests of pages.
 //
-// It promises a fresh profile for each browser and a fresh set of cookies for
+// It promises a fresh profile for each package and a fresh set of cookies for
 // each page, that nothing leaves this machine unnoticed (every request to a host
 // other than the page's is kept and reported), and that a test waits for events,
 // never for a time.
@@ -9,6 +9,7 @@ package browsertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -31,23 +32,53 @@ import (
 // patience bounds each step: a test that fails says so instead of hanging.
 const patience = 20 * time.Second
 
-// Browser is one running Chromium.
+// Browser is a running Chromium.
 type Browser struct{ ctx context.Context }
 
-// Start runs Chromium for the test: Debian's, or the one that PANTAU_CHROMIUM
-// names. It ends with the test.
+// shared is the Chromium of Start, once somebody asked for it.
+var shared struct {
+	once    sync.Once
+	browser *Browser
+	end     func() error
+	err     error
+}
+
+// Start returns the one Chromium of all tests of a package, which has nothing to tell
+// them from each other but their pages: Debian's without windows of its own (a third
+// less work than the whole Chromium without a screen), or the one that PANTAU_CHROMIUM
+// names. The package's TestMain must be Run.
 func Start(t testing.TB) *Browser {
 	t.Helper()
+	shared.once.Do(func() { shared.browser, shared.end, shared.err = launch() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.browser
+}
+
+// Run runs a package's tests, ends the browser that they shared, and returns the
+// exit code.
+func Run(m *testing.M) int {
+	code := m.Run()
+	if shared.end != nil {
+		if err := shared.end(); err != nil {
+			fmt.Fprintln(os.Stderr, "end the tests' browser:", err)
+		}
+	}
+	return code
+}
+
+func launch() (*Browser, func() error, error) {
 	path := os.Getenv("PANTAU_CHROMIUM")
 	if path == "" {
-		path = "/usr/bin/chromium"
+		path = "/usr/lib/chromium/chromium-headless-shell" // what /usr/bin has is a shell that waits for it
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("these tests need a browser: apt-get install chromium (%v)", err)
+		return nil, nil, fmt.Errorf("these tests need a browser: apt-get install chromium-headless-shell (%w)", err)
 	}
 	dir, err := os.MkdirTemp("", "pantau-browser-")
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	ctx, stop := chromedp.NewContext(context.Background(),
 		chromedp.WithAllocatorOptions(
@@ -56,19 +87,15 @@ func Start(t testing.TB) *Browser {
 			chromedp.Flag("disable-sync", true), chromedp.Flag("hide-scrollbars", true),
 		),
 		chromedp.WithErrorf(func(string, ...any) {}))
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits until Chromium has gone
-			t.Logf("end the browser: %v", err)
-		}
+	end := func() error {
+		err := chromedp.Cancel(ctx) // waits until Chromium has gone
 		stop()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Logf("remove the browser's profile: %v", err)
-		}
-	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
+		return errors.Join(err, os.RemoveAll(dir))
 	}
-	return &Browser{ctx: ctx}
+	if err := chromedp.Do(ctx); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("start %s: %w", path, err), end())
+	}
+	return &Browser{ctx: ctx}, end, nil
 }
 
 // Look is how a page is looked at.
@@ -102,6 +129,7 @@ type Page struct {
 	host     string
 	problems []string
 	hosts    map[string]bool
+	weight   Weight
 }
 
 // Open makes a tab and loads an address.
@@ -172,6 +200,11 @@ func (p *Page) event(event any) {
 		u, err := url.Parse(e.Request.URL)
 		if err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "ws" || u.Scheme == "wss") {
 			p.hosts[u.Host] = true
+		}
+	case *network.EventLoadingFinished:
+		if e.EncodedDataLength > 0 { // else it came from the cache
+			p.weight.Requests++
+			p.weight.Bytes += e.EncodedDataLength
 		}
 	case *cdpruntime.EventExceptionThrown:
 		text := e.ExceptionDetails.Text
@@ -303,15 +336,39 @@ func (p *Page) Fill(selector, text string) {
 	p.run("fill "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
+// Attach chooses a file in a field for files.
+func (p *Page) Attach(selector, file string) {
+	p.t.Helper()
+	p.run("attach "+file, chromedp.SetUploadFiles(chromedp.CSS(selector), []string{file}))
+}
+
 // Show scrolls an element into view.
 func (p *Page) Show(selector string) {
 	p.t.Helper()
 	p.run("scroll to "+selector, chromedp.ScrollIntoView(chromedp.CSS(selector)))
 }
 
+// still waits until an element stands still, in the open: between finding where it
+// is and pressing there, what loads or comes in live may move it or lie on it, and a
+// press then meets something else.
+func (p *Page) still(selector string) {
+	p.t.Helper()
+	p.Wait(fmt.Sprintf(`(() => {
+		const e = document.querySelector(%s)
+		if (!e?.checkVisibility()) return false
+		e.scrollIntoView({block: "nearest", inline: "nearest", behavior: "instant"})
+		const r = e.getClientRects()[0], at = r && [r.x, r.y, r.width, r.height].join(), was = window.stoodAt
+		window.stoodAt = at
+		if (!at || at !== was) return false
+		const hit = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2)
+		return e.contains(hit) || hit?.contains(e)
+	})()`, quote(selector)))
+}
+
 // Click clicks an element.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
+	p.still(selector)
 	p.run("click "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
@@ -319,6 +376,7 @@ func (p *Page) Click(selector string) {
 // returns its status.
 func (p *Page) Submit(selector string) int {
 	p.t.Helper()
+	p.still(selector)
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	r, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
@@ -342,9 +400,13 @@ func (p *Page) Drag(x1, y1, x2, y2 float64) {
 }
 
 // Screenshot writes the whole page as PNG into the folder .screenshots at the
-// root of the checkout, which git ignores.
+// root of the checkout, which git ignores, if somebody is to look at it (`make
+// pages`).
 func (p *Page) Screenshot(name string) {
 	p.t.Helper()
+	if !forEyes {
+		return
+	}
 	beyond := true
 	size := call(p, cdppage.GetLayoutMetrics, cdp.Empty{}).CSSContentSize
 	picture := call(p, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
@@ -377,17 +439,16 @@ func (p *Page) Axe() []string {
 	if err != nil {
 		p.t.Fatalf("axe-core is missing: run ./setup.sh test (%v)", err)
 	}
-	if p.look.NoScript { // axe needs timers; the page's own scripts were not even loaded
-		call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
-		defer call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	}
-	Eval[int](p, string(source)+";0")
 	type violation struct {
 		ID, Help string
 		Nodes    []struct{ HTML, Failure string }
 	}
-	found := Eval[[]violation](p, `axe.run(document, {runOnly: ["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"], resultTypes: ["violations"]})
-		.then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html, Failure: n.failureSummary}))})))`)
+	var found []violation
+	p.scripted(func() { // axe needs timers
+		Eval[int](p, string(source)+";0")
+		found = Eval[[]violation](p, `axe.run(document, {runOnly: ["wcag2a","wcag2aa","wcag21a","wcag21aa","wcag22aa","best-practice"], resultTypes: ["violations"]})
+			.then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html, Failure: n.failureSummary}))})))`)
+	})
 	var out []string
 	for _, v := range found {
 		for _, n := range v.Nodes {
@@ -395,4 +456,10 @@ func (p *Page) Axe() []string {
 		}
 	}
 	return out
+}
+
+// Picture returns what the window shows, as PNG.
+func (p *Page) Picture() []byte {
+	p.t.Helper()
+	return call(p, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{Format: "png"}).Data
 }

@@ -1,4 +1,5 @@
-// Package chart draws charts as inline SVG.
+// Package chart draws charts and maps as inline SVG: lines over time, bars, heat
+// maps, calendars, hexagons.
 //
 // It promises SVG that stands under a Content-Security-Policy without inline
 // styles (classes and presentation attributes only, colours from the page's
@@ -43,6 +44,41 @@ type Chart struct {
 	Number   func(float64) string   // for the axis of values
 	Clock    func(time.Time) string // for the axis of time
 	Missing  string                 // what a gap without a note is called
+
+	Bands   []Band   // drawn behind the line where the axis shows them
+	Remarks []Remark // drawn in front, oldest first
+	Others  []Line   // further series of the same unit, to compare with
+	Height  int      // of the plot in pixels; 0 = 200
+}
+
+// Band is a span of values that has a meaning.
+type Band struct {
+	From, To float64 // To may be +Inf
+	Class    string  // of the style sheet
+	Name     string
+}
+
+// Remark is what people wrote beside a span of time.
+type Remark struct {
+	From, To time.Time
+	Text     string
+}
+
+// Line is a further series. The n-th has the class line-n, n from 1: a colour and
+// a dash of its own.
+type Line struct {
+	Name     string
+	Points   []Point
+	Interval time.Duration
+}
+
+// maxLines is how many further lines can be told apart.
+const maxLines = 4
+
+// LineSwatch is the look of the n-th further line (0: the chart's own), for a
+// legend.
+func LineSwatch(n int) template.HTML {
+	return template.HTML(fmt.Sprintf(`<svg class="swatch line-swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true"><path class="line line-%d" d="M1 6H27" fill="none" stroke="currentColor"/></svg>`, n))
 }
 
 // Gap is a span without a valid value.
@@ -53,23 +89,40 @@ type Gap struct {
 
 // The plot in pixels; its width is the page's.
 const (
-	plotTop    = 10
-	plotHeight = 200
-	height     = plotTop + plotHeight + 28
-	columns    = 1000 // resolution of the stretched plot
+	plotTop = 10
+	foot    = 28   // for the axis of time
+	columns = 1000 // resolution of the stretched plot
 )
+
+func (c Chart) plotHeight() int {
+	if c.Height > 0 {
+		return c.Height
+	}
+	return 200
+}
 
 // SVG draws the chart.
 func (c Chart) SVG() template.HTML {
 	var b strings.Builder
 	e := template.HTMLEscapeString
-	fmt.Fprintf(&b, `<svg class="chart-plot" id="%s" role="img" aria-labelledby="%s-title %s-desc" width="100%%" height="%d">`, e(c.ID), e(c.ID), e(c.ID), height)
+	plotHeight := c.plotHeight()
+	fmt.Fprintf(&b, `<svg class="chart-plot" id="%s" role="img" aria-labelledby="%s-title %s-desc" width="100%%" height="%d">`, e(c.ID), e(c.ID), e(c.ID), plotTop+plotHeight+foot)
 	fmt.Fprintf(&b, `<title id="%s-title">%s</title><desc id="%s-desc">%s</desc>`, e(c.ID), e(c.Title), e(c.ID), e(c.Desc))
 	fmt.Fprintf(&b, `<defs><pattern id="%s-hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch" width="2" height="8"/></pattern></defs>`, e(c.ID))
 
-	low, high, step := scale(c.Points)
+	low, high, step := c.scale()
 	y := func(v float64) float64 {
-		return plotTop + plotHeight*(1-(min(max(v, low), high)-low)/(high-low))
+		return plotTop + float64(plotHeight)*(1-(min(max(v, low), high)-low)/(high-low))
+	}
+	for _, band := range c.Bands {
+		if band.From >= high || band.To <= low {
+			continue
+		}
+		top, bottom := y(band.To), y(band.From)
+		fmt.Fprintf(&b, `<rect class="band %s" x="0" y="%s" width="100%%" height="%s"><title>%s</title></rect>`, e(band.Class), decimal(top), decimal(bottom-top), e(band.Name))
+		if bottom-top >= 16 {
+			fmt.Fprintf(&b, `<text class="band-name minor" x="100%%" dx="-4" y="%s" dy="1em" text-anchor="end">%s</text>`, decimal(top), e(band.Name))
+		}
 	}
 	segments, gaps := c.Segments()
 	for _, g := range gaps {
@@ -85,18 +138,27 @@ func (c Chart) SVG() template.HTML {
 		fmt.Fprintf(&b, `<line class="grid" x1="0" x2="100%%" y1="%s" y2="%s"/><text class="value" x="-8" y="%s" text-anchor="end" dy="0.32em">%s</text>`,
 			decimal(y(v)), decimal(y(v)), decimal(y(v)), e(c.Number(v)))
 	}
-	times, every := c.ticks()
-	for _, t := range times {
+	for _, tick := range c.ticks() {
 		class := "time"
-		if !t.Equal(midnight(t).Add(t.Sub(midnight(t)).Truncate(2 * every))) {
+		if tick.minor {
 			class += " minor" // narrow pages leave these labels out
 		}
-		x := decimal(100 * c.share(t))
+		x := decimal(100 * c.share(tick.at))
 		fmt.Fprintf(&b, `<line class="tick" x1="%s%%" x2="%s%%" y1="%d" y2="%d"/><text class="%s" x="%s%%" y="%d" text-anchor="middle">%s</text>`,
-			x, x, plotTop+plotHeight, plotTop+plotHeight+5, class, x, plotTop+plotHeight+20, e(c.Clock(t)))
+			x, x, plotTop+plotHeight, plotTop+plotHeight+5, class, x, plotTop+plotHeight+20, e(c.Clock(tick.at)))
 	}
 	// The nested svg stretches; non-scaling strokes keep the line's width.
 	fmt.Fprintf(&b, `<svg x="0" y="%d" width="100%%" height="%d" viewBox="0 0 %d %d" preserveAspectRatio="none">`, plotTop, plotHeight, columns, plotHeight)
+	for n, other := range c.Others[:min(len(c.Others), maxLines)] {
+		of := c
+		of.Points, of.Interval = other.Points, other.Interval
+		joined, _ := of.Segments()
+		for _, s := range joined {
+			if d := c.path(s, y); d != "" {
+				fmt.Fprintf(&b, `<path class="line line-%d" d="%s" fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"/>`, n+1, d)
+			}
+		}
+	}
 	for _, s := range segments {
 		if d := c.path(s, y); d != "" {
 			fmt.Fprintf(&b, `<path class="line" d="%s" fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"/>`, d)
@@ -115,6 +177,14 @@ func (c Chart) SVG() template.HTML {
 	if n := len(segments); n > 0 {
 		last := segments[n-1][len(segments[n-1])-1]
 		fmt.Fprintf(&b, `<circle class="last" cx="%s%%" cy="%s" r="4" fill="currentColor"/>`, decimal(100*c.share(last.Time)), decimal(y(last.Value)))
+	}
+	for i, r := range c.Remarks {
+		if !r.From.Before(c.To) || !r.To.After(c.From) {
+			continue
+		}
+		x1, x2 := c.share(r.From), c.share(r.To)
+		fmt.Fprintf(&b, `<g class="remark"><title>%s</title><line x1="%s%%" x2="%s%%" y1="%d" y2="%[4]d"/><text x="%[2]s%%" y="%[5]d">%d</text></g>`,
+			e(r.Text), decimal(100*x1), decimal(100*max(x2, x1+0.004)), plotTop+2, plotTop+16, i+1)
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String())
@@ -266,15 +336,21 @@ func (c Chart) path(points []Point, y func(float64) float64) string {
 	return b.String()
 }
 
-// scale picks round bounds and a round step for the values of the line. It
-// starts at zero where that does not flatten the line. Rejected values do not
+// scale picks round bounds and a round step for the values of the lines. It
+// starts at zero where that does not flatten them. Rejected values do not
 // count: one of 65,535 would hide all others.
-func scale(points []Point) (low, high, step float64) {
+func (c Chart) scale() (low, high, step float64) {
 	low, high = math.Inf(1), math.Inf(-1)
-	for _, p := range points {
-		if p.Valid() {
-			low, high = min(low, p.Value), max(high, p.Value)
+	look := func(points []Point) {
+		for _, p := range points {
+			if p.Valid() {
+				low, high = min(low, p.Value), max(high, p.Value)
+			}
 		}
+	}
+	look(c.Points)
+	for _, other := range c.Others[:min(len(c.Others), maxLines)] {
+		look(other.Points)
 	}
 	if low > high {
 		return 0, 1, 0.5
@@ -300,7 +376,7 @@ func scale(points []Point) (low, high, step float64) {
 
 // Decimals returns how many decimals the labels of the value axis need.
 func (c Chart) Decimals() int {
-	_, _, step := scale(c.Points)
+	_, _, step := c.scale()
 	for n := range 6 {
 		if v := step * math.Pow(10, float64(n)); math.Abs(v-math.Round(v)) < 1e-6*v {
 			return n
@@ -313,28 +389,48 @@ func midnight(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
 }
 
-// ticks are round times in the zone and the step between them.
-func (c Chart) ticks() (times []time.Time, step time.Duration) {
-	span := c.To.Sub(c.From)
-	step = 24 * time.Hour
-	for _, s := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour} {
-		if span/s <= 9 {
-			step = s
-			break
-		}
-	}
+// tick is one label of the axis of time.
+type tick struct {
+	at    time.Time
+	minor bool // may be left out
+}
+
+// ticks are round times in the zone, at most ten or so: hours of the day, days,
+// or firsts of a month.
+func (c Chart) ticks() (out []tick) {
 	zone := c.Zone
 	if zone == nil {
 		zone = time.UTC
 	}
-	t := midnight(c.From.In(zone))
-	for t.Before(c.From) {
-		t = t.Add(step)
+	span, day := c.To.Sub(c.From), midnight(c.From.In(zone))
+	add := func(t time.Time, minor bool) {
+		if !t.Before(c.From) && !t.After(c.To) {
+			out = append(out, tick{t, minor})
+		}
 	}
-	for ; !t.After(c.To) && len(times) < 60; t = t.Add(step) {
-		times = append(times, t)
+	for _, step := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour} {
+		if span/step > 9 {
+			continue
+		}
+		for t := day; !t.After(c.To); t = t.Add(step) {
+			add(t, !t.Equal(midnight(t).Add(t.Sub(midnight(t)).Truncate(2*step))))
+		}
+		return out
 	}
-	return times, step
+	for _, days := range []int{1, 2, 4, 7, 14} {
+		if span > time.Duration(days)*9*24*time.Hour {
+			continue
+		}
+		for i, t := 0, day; !t.After(c.To); i, t = i+1, t.AddDate(0, 0, days) {
+			add(t, i%2 == 0)
+		}
+		return out
+	}
+	first := time.Date(day.Year(), day.Month(), 1, 0, 0, 0, 0, zone)
+	for t := first; !t.After(c.To); t = t.AddDate(0, 1, 0) {
+		add(t, t.Month()%2 == 0)
+	}
+	return out
 }
 
 // decimal writes a coordinate with at most two decimals.

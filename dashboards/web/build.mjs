@@ -9,25 +9,27 @@ await mkdir(out, { recursive: true });
 for (const name of await readdir(out)) {
   if (name !== ".gitkeep") await rm(`${out}/${name}`, { recursive: true });
 }
-const { metafile } = await build({
+const common = { outdir: out, entryNames: "[name]-[hash]", bundle: true, format: "esm", target: "es2020", minify: true, legalComments: "eof", metafile: true, logLevel: "warning" };
+// The staff's pages load parts when they need them.
+const staff = await build({
+  ...common,
   entryPoints: ["src/app.ts"],
-  outdir: out,
-  entryNames: "[name]-[hash]",
   chunkNames: "[name]-[hash]",
-  bundle: true,
   splitting: true,
-  format: "esm",
-  target: "es2020",
-  minify: true,
-  legalComments: "eof",
-  metafile: true,
-  logLevel: "warning",
+  loader: { ".png": "file" }, // of Leaflet's style sheet
+  assetNames: "[name]-[hash]",
 });
-const manifest = { script: "", style: "", files: [] };
-for (const [path, info] of Object.entries(metafile.outputs).sort()) {
+// The citizens' pages load one file, and so does the worker that keeps them on
+// their devices.
+const citizens = await build({ ...common, entryPoints: ["src/public.ts", "src/worker.ts"] });
+const outputs = { ...staff.metafile.outputs, ...citizens.metafile.outputs };
+const manifest = { script: "", public: "", worker: "", style: "", files: [] };
+for (const [path, info] of Object.entries(outputs).sort()) {
   const name = path.slice(out.length + 1);
   manifest.files.push(name);
   if (info.entryPoint === "src/app.ts") manifest.script = name;
+  if (info.entryPoint === "src/public.ts") manifest.public = name;
+  if (info.entryPoint === "src/worker.ts") manifest.worker = name;
   if (name.endsWith(".css")) manifest.style = name;
   const body = await readFile(path);
   await writeFile(`${path}.gz`, gzipSync(body, { level: 9 }));

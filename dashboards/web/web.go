@@ -25,7 +25,9 @@ type File struct {
 // Bundle is the bundled browser code.
 type Bundle struct {
 	Files  []File
-	Script string // the file that pages load as a module; "" = there is no bundle
+	Script string // the file that staff pages load as a module; "" = there is no bundle
+	Public string // the same for the citizens' pages
+	Worker string // the citizens' service worker
 	Style  string // the style sheet that goes with it; "" = none
 }
 
@@ -40,13 +42,13 @@ func Load() (Bundle, error) {
 		return b, fmt.Errorf("read the browser code's manifest: %w", err)
 	}
 	var m struct {
-		Script, Style string
-		Files         []string
+		Script, Public, Worker, Style string
+		Files                         []string
 	}
 	if err := json.Unmarshal(manifest, &m); err != nil {
 		return b, fmt.Errorf("read the browser code's manifest: %w", err)
 	}
-	b.Script, b.Style = m.Script, m.Style
+	b.Script, b.Public, b.Worker, b.Style = m.Script, m.Public, m.Worker, m.Style
 	for _, name := range m.Files {
 		f := File{Name: name}
 		for ending, into := range map[string]*[]byte{"": &f.Body, ".gz": &f.Gzip, ".br": &f.Brotli} {

@@ -271,7 +271,7 @@ func TestRTULine(t *testing.T) {
 			t.Errorf("two halves: % x", got)
 		}
 		port.Write(q[:3])
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // the silence itself, on a real line
 		if got := exchange(q); len(got) != 25 {
 			t.Errorf("after half a frame and a silence: % x", got)
 		}

@@ -73,7 +73,7 @@ type aqms struct {
 
 	mu    sync.Mutex
 	conn  net.Conn
-	bdSeq uint64
+	bdSeq bdSeq
 	seq   uint8
 	born  bool
 	count AQMSResult
@@ -126,23 +126,41 @@ func RunAQMS(ctx context.Context, o AQMSOptions) (AQMSResult, error) {
 	return a.count, nil
 }
 
+// device names a station: one of its own below a node, the same below every node.
+// [tck-id-topic-structure-namespace-unique-device-id]
+// [tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node]
 func device(i int) string { return fmt.Sprintf("AQMS-%02d", i+1) }
 
+// topic is one of the node's own. [tck-id-topics-dbirth-topic] [tck-id-topics-ddata-topic]
+// [tck-id-message-flow-device-birth-publish-dbirth-topic]
+// [tck-id-message-flow-device-birth-publish-dbirth-match-edge-node-topic]
 func (a *aqms) topic(t sparkplug.MessageType, device string) string {
 	return sparkplug.Topic{Type: t, Node: a.o.Credential.Node, Device: device}.String()
 }
 
 func (a *aqms) session(ctx context.Context) error {
-	a.mu.Lock()
-	a.bdSeq++
-	death := sparkplug.AppendDeath(nil, time.Now().UnixMilli(), a.bdSeq)
-	a.mu.Unlock()
-	conn, r, err := a.server.connect(ctx, a.o.Credential, a.topic(sparkplug.NDEATH, ""), death)
+	var death []byte
+	conn, r, err := a.server.connect(ctx, a.o.Credential, a.topic(sparkplug.NDEATH, ""), func() []byte {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		death = sparkplug.AppendDeath(nil, time.Now().UnixMilli(), a.bdSeq.connect())
+		return death
+	})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the reader sees it
+	stop := context.AfterFunc(ctx, func() {
+		// [tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath]
+		a.mu.Lock()
+		if a.conn == conn {
+			// If it fails, the link is gone and the will tells the same.
+			_ = a.send(append(appendPublish(nil, a.topic(sparkplug.NDEATH, ""), death, 1, idDeath), typeDisconnect, 0))
+			a.conn = nil
+		}
+		a.mu.Unlock()
+		_ = conn.Close() // the reader sees it
+	})
 	defer stop()
 	a.mu.Lock()
 	a.conn = conn
@@ -161,7 +179,12 @@ func (a *aqms) session(ctx context.Context) error {
 	return err
 }
 
+var errLeft = errors.New("the node has said farewell")
+
 func (a *aqms) send(b []byte) error {
+	if a.conn == nil {
+		return errLeft
+	}
 	if err := a.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
@@ -171,7 +194,13 @@ func (a *aqms) send(b []byte) error {
 	return nil
 }
 
-// publish sends one payload with the next seq. A rebirth starts at 0 again.
+// publish sends one payload with the next seq, never retained. A rebirth starts
+// at 0 again, and 255 is followed by 0. [tck-id-topics-dbirth-seq]
+// [tck-id-payloads-dbirth-seq] [tck-id-payloads-dbirth-seq-inc]
+// [tck-id-message-flow-device-birth-publish-dbirth-payload-seq]
+// [tck-id-topics-ddata-seq-num] [tck-id-payloads-ddata-seq] [tck-id-payloads-ddata-seq-inc]
+// [tck-id-message-flow-device-birth-publish-dbirth-retained]
+// [tck-id-payloads-dbirth-retain] [tck-id-payloads-ddata-retain]
 func (a *aqms) publish(topic string, p *sparkplug.Payload) error {
 	p.Seq, p.HasSeq = uint64(a.seq), true
 	a.seq++
@@ -179,12 +208,15 @@ func (a *aqms) publish(topic string, p *sparkplug.Payload) error {
 }
 
 // births sends NBIRTH and one DBIRTH a device, with names, aliases, units and
-// values (tck-id-payloads-dbirth-…).
+// values, all before any data. [tck-id-payloads-dbirth-order] [tck-id-payloads-ddata-order]
+// [tck-id-topics-dbirth-metric-reqs] [tck-id-operational-behavior-data-publish-dbirth]
+// [tck-id-topics-dbirth-metrics] [tck-id-operational-behavior-data-publish-dbirth-values]
+// [tck-id-message-flow-device-birth-publish-dbirth-payload]
 func (a *aqms) births() error {
 	now := uint64(time.Now().UnixMilli())
 	a.seq = 0
 	node := &sparkplug.Payload{Timestamp: now, HasTimestamp: true, Metrics: []sparkplug.Metric{
-		{Name: []byte(sparkplug.MetricBdSeq), Timestamp: now, HasTimestamp: true, Type: sparkplug.TypeInt64, Value: sparkplug.Long(int64(a.bdSeq))},
+		{Name: []byte(sparkplug.MetricBdSeq), Timestamp: now, HasTimestamp: true, Type: sparkplug.TypeInt64, Value: sparkplug.Long(int64(a.bdSeq.now))},
 		{Name: []byte(sparkplug.MetricRebirth), Timestamp: now, HasTimestamp: true, Type: sparkplug.TypeBoolean, Value: sparkplug.Boolean(false)},
 	}}
 	if err := a.publish(a.topic(sparkplug.NBIRTH, ""), node); err != nil {
@@ -210,7 +242,10 @@ func (a *aqms) births() error {
 	return nil
 }
 
-// payload is what a device measures now, by alias.
+// payload is what a device measures now, by alias: all of it at one time.
+// [tck-id-topics-ddata-payload] [tck-id-topics-dbirth-timestamp] [tck-id-payloads-dbirth-timestamp]
+// [tck-id-topics-ddata-timestamp] [tck-id-payloads-ddata-timestamp]
+// [tck-id-operational-behavior-data-publish-dbirth-order]
 func (a *aqms) payload(i int) *sparkplug.Payload {
 	now := time.Now()
 	air := a.sites[i].Air(now)

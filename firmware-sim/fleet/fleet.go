@@ -2,6 +2,8 @@
 // protocol of the real one (births, numbered runs, floors, live and backlog,
 // resends until PUBACK) but have no chips and no card.
 //
+// RunHistory plays the posts of a province that have been measuring for a month.
+//
 // It promises to be an honest witness: before a reading is sent its line lies
 // fsynced in the ledger, after its PUBACK a second line says so, and Result
 // counts exactly what was sent.
@@ -36,12 +38,13 @@ type Options struct {
 	// Interval is the time between two messages of a gateway. 0 sends the next
 	// one as soon as the window has room: as fast as the server takes it.
 	Interval time.Duration
-	For      time.Duration // how long is sampled; 0 = until ctx ends
-	Drain    time.Duration // how long is then waited for PUBACKs; default 1 min
-	Readings int           // in a message, 1 to MaxReadings(); default 10
-	Window   int           // unacknowledged messages of a gateway; default 32
-	LiveFor  time.Duration // a message is live for so long; default 5 min
-	Backlog  time.Duration // so much past lies in every spool at the start; needs Interval
+	For      time.Duration   // how long is sampled; 0 = until ctx ends
+	Enough   <-chan struct{} // once closed, sampling ends before that; nil = never
+	Drain    time.Duration   // how long is then waited for PUBACKs; default 1 min
+	Readings int             // in a message, 1 to MaxReadings(); default 10
+	Window   int             // unacknowledged messages of a gateway; default 32
+	LiveFor  time.Duration   // a message is live for so long; default 5 min
+	Backlog  time.Duration   // so much past lies in every spool at the start; needs Interval
 
 	OutageEvery time.Duration // mean time between two outages of a gateway; 0 = none
 	OutageFor   time.Duration // mean length of one; default 10 s
@@ -247,7 +250,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 func (f *fleet) play(ctx context.Context, players []*player) {
 	links, unlink := context.WithCancel(ctx)
 	var linking sync.WaitGroup
-	sampling, sampled := ctx, context.CancelFunc(func() {})
+	sampling, sampled := context.WithCancel(ctx)
 	if f.o.For > 0 {
 		sampling, sampled = context.WithTimeout(ctx, f.o.For)
 	}
@@ -264,6 +267,13 @@ func (f *fleet) play(ctx context.Context, players []*player) {
 		linking.Go(func() { p.link(links) })
 		group.Go(func() { p.sample(sampling, draining) })
 	}
+	group.Go(func() {
+		select {
+		case <-f.o.Enough:
+			sampled()
+		case <-sampling.Done():
+		}
+	})
 	if f.o.Started != nil {
 		group.Go(func() {
 			if f.allConnected(draining, players) {

@@ -69,6 +69,18 @@ func (l *ledger) add(lines []byte, durable func()) {
 	l.wake.Broadcast()
 }
 
+// keep takes whole lines and returns once they are on disk.
+func (l *ledger) keep(lines []byte) error {
+	durable := make(chan struct{})
+	l.add(lines, func() { close(durable) })
+	select {
+	case <-durable:
+		return nil
+	case <-l.ended: // it failed
+		return l.failed()
+	}
+}
+
 // on reports whether a ledger is kept.
 func (l *ledger) on() bool { return l.file != nil }
 
@@ -78,7 +90,7 @@ func (l *ledger) run() {
 	var waiting []func()
 	l.mu.Lock()
 	for {
-		for l.lines.Len() == 0 && !l.ending {
+		for l.lines.Len() == 0 && !l.ending && l.err == nil {
 			l.wake.Wait()
 		}
 		if l.lines.Len() == 0 || l.err != nil {

@@ -56,6 +56,20 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// bdSeq is a node's count of its CONNECTs, which begins at 0; 255 is followed by 0.
+// [tck-id-topics-nbirth-bdseq-increment]
+// [tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq]
+type bdSeq struct {
+	now  uint64 // of the session
+	next uint8
+}
+
+func (s *bdSeq) connect() uint64 {
+	s.now = uint64(s.next)
+	s.next++
+	return s.now
+}
+
 // session connects, is born, and reads until the link ends.
 func (p *player) session(ctx context.Context) error {
 	conn, r, err := p.connect(ctx)
@@ -72,7 +86,7 @@ func (p *player) session(ctx context.Context) error {
 		return errors.New("an outage began while connecting")
 	}
 	p.conn = conn
-	// tck-id-message-flow-edge-node-birth-publish-subscribe: commands first.
+	// Commands first. [tck-id-message-flow-edge-node-ncmd-subscribe]
 	out := appendSubscribe(nil, sparkplug.Topic{Type: sparkplug.NCMD, Node: p.cred.Node}.String(), 1, idSubscribe)
 	p.write(p.appendBirth(out))
 	p.pump()
@@ -84,7 +98,7 @@ func (p *player) session(ctx context.Context) error {
 	return err
 }
 
-// connect dials and logs in. Its session's will carries a bdSeq of its own.
+// connect dials and logs in.
 func (p *player) connect(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 	select {
 	case p.f.dials <- struct{}{}:
@@ -92,11 +106,11 @@ func (p *player) connect(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
-	p.mu.Lock()
-	p.bdSeq++
-	will := sparkplug.AppendDeath(nil, p.utc(p.f.boottime()), p.bdSeq)
-	p.mu.Unlock()
-	return p.f.server.connect(ctx, p.cred, p.death, will)
+	return p.f.server.connect(ctx, p.cred, p.death, func() []byte {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return sparkplug.AppendDeath(nil, p.utc(p.f.boottime()), p.bdSeq.connect())
+	})
 }
 
 // endpoint is the server's door.
@@ -106,8 +120,9 @@ type endpoint struct {
 }
 
 // connect dials, does the handshakes of TLS and MQTT, and returns the link with
-// a reader that may hold bytes of it already.
-func (e endpoint) connect(ctx context.Context, cred Credential, willTopic string, will []byte) (net.Conn, *bufio.Reader, error) {
+// a reader that may hold bytes of it already. will is asked once, right before
+// the CONNECT that carries it.
+func (e endpoint) connect(ctx context.Context, cred Credential, willTopic string, will func() []byte) (net.Conn, *bufio.Reader, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.address)
@@ -128,7 +143,7 @@ func (e endpoint) connect(ctx context.Context, cred Credential, willTopic string
 		}
 		conn = secure
 	}
-	l := login{clientID: cred.Node.String(), willTopic: willTopic, will: will, keepAlive: uint16(keepAlive / time.Second)}
+	l := login{clientID: cred.Node.String(), willTopic: willTopic, will: will(), keepAlive: uint16(keepAlive / time.Second)}
 	if cred.Certificate == nil {
 		l.username, l.password = l.clientID, cred.Password
 	}
@@ -155,12 +170,12 @@ func (e endpoint) connect(ctx context.Context, cred Credential, willTopic string
 	return conn, r, nil
 }
 
-// farewell ends a session as the standard asks: NDEATH, then DISCONNECT
-// (tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath).
+// farewell ends a session as the standard asks: NDEATH, then DISCONNECT.
+// [tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath]
 func (p *player) farewell(conn net.Conn) {
 	p.mu.Lock()
 	if p.conn == conn {
-		death := sparkplug.AppendDeath(nil, p.utc(p.f.boottime()), p.bdSeq)
+		death := sparkplug.AppendDeath(nil, p.utc(p.f.boottime()), p.bdSeq.now)
 		out := appendPublish(nil, p.death, death, 1, idDeath)
 		p.write(append(out, typeDisconnect, 0))
 	}

@@ -45,8 +45,9 @@ type login struct {
 	keepAlive          uint16 // seconds
 }
 
-// appendConnect writes CONNECT: clean session, will with QoS 1, not retained
-// (tck-id-payloads-ndeath-will-message-qos, …-retain).
+// appendConnect writes CONNECT: clean session, will with QoS 1, not retained.
+// [tck-id-principles-persistence-clean-session-311]
+// [tck-id-payloads-ndeath-will-message-qos] [tck-id-payloads-ndeath-will-message-retain]
 func appendConnect(dst []byte, l login) []byte {
 	flags := byte(0x02)
 	size := 10 + 2 + len(l.clientID)

@@ -47,7 +47,7 @@ type player struct {
 	stepped  bool
 	offUntil time.Time // an outage lasts until then
 	conn     net.Conn  // nil = no session
-	bdSeq    uint64
+	bdSeq    bdSeq
 	seq      uint8
 	turn     int      // of live messages and backlog
 	free     []uint16 // packet ids
@@ -300,9 +300,9 @@ func (p *player) write(b []byte) {
 }
 
 // appendBirth writes NBIRTH: bdSeq, definitions and the epochs that are not
-// acknowledged. seq begins at 0 (tck-id-payloads-nbirth-seq).
+// acknowledged. seq begins at 0. [tck-id-topics-nbirth-seq-num]
 func (p *player) appendBirth(dst []byte) []byte {
-	b := &sparkplug.Birth{BdSeq: p.bdSeq, Simulated: true, Version: "firmware-sim", Definitions: p.station.definitions(sparkplug.FirstAlias, p.f.o.Interval)}
+	b := &sparkplug.Birth{BdSeq: p.bdSeq.now, Simulated: true, Version: "firmware-sim", Definitions: p.station.definitions(sparkplug.FirstAlias, p.f.o.Interval)}
 	for i, q := range p.queues {
 		if i == len(p.queues)-1 || !q.empty() {
 			b.Epochs = append(b.Epochs, telemetry.EpochFloor{Epoch: q.epoch, Lowest: q.floor()})

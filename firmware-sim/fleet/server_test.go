@@ -19,6 +19,8 @@ type server struct {
 	deal func(n int) dealing
 	// foreign sees births and data of nodes that are not ours.
 	foreign func(sparkplug.Topic, *sparkplug.Payload)
+	// raw sees every packet as it comes.
+	raw func(in *incoming)
 	// greet is sent after a subscription, if set.
 	greet []byte
 
@@ -76,6 +78,9 @@ func (s *server) serve(c net.Conn) {
 	seq := uint64(0)
 	reply := func(b ...byte) { c.Write(b) }
 	for in.read(r) == nil {
+		if s.raw != nil {
+			s.raw(&in)
+		}
 		switch in.first & 0xf0 {
 		case typeConnect:
 			reply(typeConnack, 2, 0, 0)

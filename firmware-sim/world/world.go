@@ -18,6 +18,7 @@ import (
 type World struct {
 	seed  uint64
 	smoke atomic.Pointer[Smoke]
+	haze  atomic.Bool
 }
 
 // Smoke is one episode of burning near every site: PM2.5 rises to Peak within
@@ -45,8 +46,9 @@ func (s *Smoke) at(t time.Time) float64 {
 
 // Site is a place in the world.
 type Site struct {
-	w    *World
-	hash uint64
+	w     *World
+	hash  uint64
+	place Place // zero = somewhere
 }
 
 // Site returns the place of a name; every name is one.
@@ -55,7 +57,7 @@ func (w *World) Site(name string) Site {
 	for i := range len(name) {
 		h = mix(h ^ uint64(name[i]))
 	}
-	return Site{w, h}
+	return Site{w: w, hash: h}
 }
 
 // mix is the finaliser of SplitMix64.
@@ -91,6 +93,7 @@ const (
 	noiseBin
 	noiseLoad
 	noiseVolt
+	noiseHaze // and the numbers behind it
 )
 
 const day = 24 * time.Hour
@@ -133,7 +136,7 @@ type Air struct {
 // Air returns the air at a time.
 func (s Site) Air(t time.Time) Air {
 	days, hour := local(t)
-	character := s.unit(noiseCharacter, 0) // 0 village … 1 city
+	character := s.character()
 	traffic := 0.25 + bump(hour, 7, 1.6) + 0.9*bump(hour, 17.5, 2.2) + 0.3*bump(hour, 12, 3)
 	if weekend(days) {
 		traffic *= 0.65
@@ -151,6 +154,10 @@ func (s Site) Air(t time.Time) Air {
 	a.PM25 = (9 + 20*traffic + 38*burn) * stale * wash
 	a.PM25 *= 1 + 0.18*s.wave(noiseSlow, t, 3*time.Hour) + 0.05*s.wave(noiseFast, t, time.Minute)
 	a.PM25 = math.Max(1, everyday(a.PM25))
+	if haze := s.haze(t); haze > 0.5 {
+		a.PM25 += haze * (0.7 + 0.3*stale) * wash * (1 + 0.1*s.wave(noiseSlow, t, 2*time.Hour))
+		burn = math.Max(burn, math.Min(1, haze/150))
+	}
 	if e := s.w.smoke.Load(); e != nil {
 		if thick := e.at(t); thick > 0 {
 			peak := e.Peak * (1 + 0.03*s.wave(noiseFast, t, 20*time.Second))

@@ -135,9 +135,10 @@ func TestCountersNeverFallAndFollowThePower(t *testing.T) {
 func TestAskingAllocatesNothing(t *testing.T) {
 	w := New(1)
 	w.SetSmoke(Smoke{Start: time.Unix(1764000000, 0), For: time.Hour, Peak: 180})
+	w.LetHazeDrift()
 	at := time.Unix(1764000000, 0)
 	if n := testing.AllocsPerRun(100, func() {
-		s := w.Site("3374/x")
+		s := w.At("3374/x", Place{Lat: -7, Lon: 110.4, City: true})
 		at = at.Add(time.Minute)
 		s.Air(at)
 		s.Bin(at)

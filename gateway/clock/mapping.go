@@ -40,6 +40,7 @@ type Mapping struct {
 }
 
 // UTC returns the Unix milliseconds of a CLOCK_BOOTTIME in milliseconds.
+// [tck-id-payloads-metric-timestamp-in-UTC]
 func (m Mapping) UTC(boottime int64) int64 { return boottime + m.Offset }
 
 // Millis is how CLOCK_BOOTTIME is kept: whole milliseconds, so that two

@@ -302,40 +302,79 @@ func TestStuckIsTheSameValueForTooLong(t *testing.T) {
 	}
 }
 
+// Statement on sensor faults, the slow one: a part that answers, but with what it
+// measured long ago. (Not the ranger: its 36 hours are half a million frames.)
 func TestAStuckPartIsSeenByStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		bus := chip.NewBus()
-		part := chip.NewSCD41(func(at time.Time) chip.Climate {
-			return chip.Climate{CO2: 600 + float64(at.Unix()%60), Temperature: 30, Humidity: 70}
-		}, time.Now)
-		bus.Attach(chip.SCD41Address, part)
-		s := simulated(t, "scd41", bus)
-		var watch Stuck
-		start := time.Now()
-		sample := func() bool {
-			got, err := next(t, s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return watch.Observe("co2", got["co2"].Value, time.Since(start))
-		}
-		for range 1000 {
-			if sample() {
-				t.Fatal("a moving value counts as stuck")
-			}
-		}
-		mustFail(t, part, chip.Stuck)
-		stuck := false
-		for end := time.Now().Add(70 * time.Minute); !stuck && time.Now().Before(end); {
-			stuck = sample()
-		}
-		if !stuck {
-			t.Error("a value that has not moved for 70 minutes does not count as stuck")
-		}
-		mustFail(t, part, chip.None)
-		sample()
-		if sample() {
-			t.Error("a value that moves again still counts as stuck")
-		}
-	})
+	moving := func(at time.Time) float64 { return float64(at.Unix()%7919) / 10 }
+	air := func(at time.Time) chip.Climate {
+		return chip.Climate{CO2: 600 + moving(at), Temperature: 30, Humidity: 70, Pressure: 1009 + moving(at)/10}
+	}
+	mains := func(at time.Time) chip.Mains {
+		m := household(at)
+		m.Voltage += moving(at) / 10
+		return m
+	}
+	for _, c := range []struct {
+		part, quantity string
+		every, within  time.Duration
+		open           func(t *testing.T) (Sensor, chip.Part)
+	}{
+		{"sps30", "pm2_5", time.Minute, 35 * time.Minute, func(t *testing.T) (Sensor, chip.Part) {
+			bus, part := chip.NewBus(), chip.NewSPS30(func(at time.Time) chip.Particles { return chip.Particles{PM2_5: 30 + moving(at)} }, time.Now)
+			bus.Attach(chip.SPS30Address, part)
+			return simulated(t, "sps30", bus), part
+		}},
+		{"scd41", "co2", time.Minute, 65 * time.Minute, func(t *testing.T) (Sensor, chip.Part) {
+			bus, part := chip.NewBus(), chip.NewSCD41(air, time.Now)
+			bus.Attach(chip.SCD41Address, part)
+			return simulated(t, "scd41", bus), part
+		}},
+		{"bme280", "pressure", time.Minute, 125 * time.Minute, func(t *testing.T) (Sensor, chip.Part) {
+			bus, part := chip.NewBus(), chip.NewBME280(air, time.Now)
+			bus.Attach(chip.BME280Address, part)
+			return simulated(t, "bme280", bus), part
+		}},
+		{"pzem004t", "voltage", time.Minute, 125 * time.Minute, func(t *testing.T) (Sensor, chip.Part) {
+			pzem, _, part, _ := metersOn(t, mains)
+			return pzem, part
+		}},
+		{"sdm120", "voltage", time.Minute, 125 * time.Minute, func(t *testing.T) (Sensor, chip.Part) {
+			_, sdm, _, part := metersOn(t, mains)
+			return sdm, part
+		}},
+	} {
+		t.Run(c.part, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, part := c.open(t)
+				var watch Stuck
+				start := time.Now()
+				sample := func() bool {
+					got, err := next(t, s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer time.Sleep(c.every)
+					return watch.Observe(c.quantity, got[c.quantity].Value, time.Since(start))
+				}
+				for end := time.Now().Add(c.within); time.Now().Before(end); {
+					if sample() {
+						t.Fatal("a moving value counts as stuck")
+					}
+				}
+				mustFail(t, part, chip.Stuck)
+				stuck := false
+				for end := time.Now().Add(c.within); !stuck && time.Now().Before(end); {
+					stuck = sample()
+				}
+				if !stuck {
+					t.Errorf("a value that has not moved for %v does not count as stuck", c.within)
+				}
+				mustFail(t, part, chip.None)
+				sample()
+				if sample() {
+					t.Error("a value that moves again still counts as stuck")
+				}
+			})
+		})
+	}
 }

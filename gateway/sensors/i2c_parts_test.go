@@ -244,6 +244,7 @@ func TestEachFaultOfAnI2CPartHasItsReasonAndEnds(t *testing.T) {
 		{"scd41", chip.BadCRC, telemetry.GapChecksum},
 		{"scd41", chip.Unplugged, telemetry.GapNoAnswer},
 		{"scd41", chip.Slow, telemetry.GapNoAnswer},
+		{"scd41", chip.OutOfRange, telemetry.GapProtocol}, // all ones
 		{"bme280", chip.Silent, telemetry.GapNoAnswer},
 		{"bme280", chip.Unplugged, telemetry.GapNoAnswer},
 		{"bme280", chip.Slow, telemetry.GapTimeout},

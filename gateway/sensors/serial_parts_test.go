@@ -48,10 +48,15 @@ func household(time.Time) chip.Mains {
 		Energy: 1234.567, EnergyExport: 89.125}
 }
 
-// meters opens both meters on one line.
+// meters opens both meters of a household on one line.
 func meters(t *testing.T) (pzem, sdm Sensor, pzemPart, sdmPart chip.Part) {
 	t.Helper()
-	p, s := chip.NewPZEM004T(1, household, time.Now), chip.NewSDM120(2, household, time.Now)
+	return metersOn(t, household)
+}
+
+func metersOn(t *testing.T, source func(time.Time) chip.Mains) (pzem, sdm Sensor, pzemPart, sdmPart chip.Part) {
+	t.Helper()
+	p, s := chip.NewPZEM004T(1, source, time.Now), chip.NewSDM120(2, source, time.Now)
 	b := NewBuses(quiet)
 	b.masters[adapterPath] = modbus.New(wire(t, chip.NewRTU(p, s)))
 	var err error

@@ -157,11 +157,15 @@ type keptMapping struct {
 	end     int64
 }
 
-// afterSync holds operations back until a segment is durable up to end.
+// afterSync holds something back until a segment is durable up to end: an
+// operation, or that given-up numbers of an epoch are closed for ever, which is
+// true only once the loss records are on disk that say so.
 type afterSync struct {
-	seq uint64
-	end int64
-	ops []Op
+	seq   uint64
+	end   int64
+	op    Op
+	epoch telemetry.Epoch
+	gone  Spans // nil = op
 }
 
 // salvage is a segment with records that can never be stamped.
@@ -400,6 +404,9 @@ func (c *Core) begin(id SegmentID) {
 			all.Add(x.From, x.To)
 		}
 		closed[s.id.Epoch] = all
+	}
+	for _, a := range c.after {
+		closed[a.epoch] = closed[a.epoch].Minus(a.gone)
 	}
 	c.writeAcks(closed)
 	clear(c.acked)

@@ -264,7 +264,7 @@ func (d *disk) free() (int64, error) {
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", d.dir, err)
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return int64(st.Bavail * uint64(st.Bsize)), nil // Bsize has 32 bits on a 32-bit machine
 }
 
 // list returns the segments in the folder, in order.

@@ -1,3 +1,5 @@
+//go:build !race
+
 package spool
 
 import (
@@ -114,9 +116,11 @@ func TestNthWriteAndFsyncFailsOrKills(t *testing.T) {
 				log := filepath.Join(t.TempDir(), "strace")
 				cmd := exec.Command(strace, "-f", "-qq", "-o", log, "-e", "trace=pwrite64,fdatasync", "-e", fmt.Sprintf("inject=%s:when=%d", fault, n), os.Args[0])
 				cmd.Env = append(os.Environ(), writerDir+"="+dir)
+				var complaint strings.Builder
+				cmd.Stderr = &complaint
 				said, err := cmd.Output()
 				if err != nil && !strings.Contains(fault, "KILL") {
-					t.Fatalf("the writer gave up: %v", err)
+					t.Fatalf("the writer gave up: %v: %s", err, &complaint)
 				}
 				trace, err := os.ReadFile(log)
 				if err != nil {

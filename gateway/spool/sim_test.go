@@ -1,3 +1,5 @@
+//go:build !race
+
 package spool
 
 import (
@@ -61,8 +63,6 @@ type server struct {
 	restamped bool // the last copy of a mapping was destroyed on the card
 }
 
-func key(e telemetry.Epoch, n uint64) string { return fmt.Sprintf("%v.%d", e, n) }
-
 func (s *server) fault(format string, args ...any) {
 	s.faults = append(s.faults, fmt.Sprintf(format, args...))
 }
@@ -118,7 +118,8 @@ type world struct {
 	flights  []Batch
 	image    *memDisk // a copy of the card, with what it holds outside the spool
 	imaged   uint32
-	taken    []string        // appended in this epoch, not known to be on disk
+	taken    []string        // appended in this epoch, not yet all with the file system
+	written  []string        // these were: the end of the process leaves them there
 	must     map[string]bool // has to arrive or be reported
 	damages  bool
 	trace    []string
@@ -246,19 +247,26 @@ func (w *world) apply() {
 			}
 		}
 	}
+	for _, s := range w.core.segs {
+		if s.written < s.size {
+			return
+		}
+	}
+	w.written = append(w.written, w.taken...)
+	w.taken = nil
 	if w.core.Clean() {
-		w.keepTaken()
+		w.keepWritten()
 	}
 }
 
-func (w *world) keepTaken() {
-	if len(w.taken) > 0 {
-		w.note("kept %v", w.taken)
+func (w *world) keepWritten() {
+	if len(w.written) > 0 {
+		w.note("kept %v", w.written)
 	}
-	for _, k := range w.taken {
+	for _, k := range w.written {
 		w.must[k] = true
 	}
-	w.taken = nil
+	w.written = nil
 }
 
 func (w *world) sample() {
@@ -337,18 +345,12 @@ func (w *world) ack() {
 // stop ends the process; power says that the memory is gone too.
 func (w *world) stop(power bool) {
 	w.note("stop, power cut %v", power)
-	w.flights = nil
-	written := true
-	for _, s := range w.core.segs {
-		written = written && s.written == s.size
-	}
-	if !power && written {
-		w.keepTaken()
-	}
-	w.taken = nil
+	w.flights, w.taken = nil, nil
 	if !power {
+		w.keepWritten()
 		return
 	}
+	w.written = nil
 	for _, id := range w.disk.ids() {
 		f := w.disk.files[id]
 		keep := f.synced + w.rng.IntN(len(f.data)-f.synced+1)

@@ -430,10 +430,18 @@ func (s *Spool) Close() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
-		s.core.Flush(s.o.Boottime())
-		s.core.Tick(s.o.Boottime())
-		s.apply()
-		s.sync()
+		// What failed is tried again at once, without the usual pause: the
+		// memory that holds it ends here.
+		for range patience {
+			now := s.o.Boottime() + retryLongest
+			s.core.Flush(now)
+			s.core.Tick(now)
+			s.apply()
+			s.sync()
+			if s.core.Clean() {
+				break
+			}
+		}
 		if !s.core.Clean() {
 			err = fmt.Errorf("close the spool: not everything is on disk: %w", s.core.Stats(0).Err)
 		}

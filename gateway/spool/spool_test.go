@@ -20,6 +20,8 @@ import (
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
+func key(e telemetry.Epoch, n uint64) string { return fmt.Sprintf("%v.%d", e, n) }
+
 // bench is a spool on a real file system with a clock under the test's hand.
 type bench struct {
 	t testing.TB
@@ -428,6 +430,49 @@ func TestFullSpoolDropsTheOldestAndSaysSo(t *testing.T) {
 	}
 }
 
+// Below the floor of free space the spool stops to grow: what lies there stays, new
+// records take the place of the oldest. With room again it grows.
+func TestAFileSystemThatIsAlmostFullBoundsTheSpool(t *testing.T) {
+	b := newBench(t, nil)
+	b.mapping()
+	epoch := b.Epoch()
+	fill := func(records int) {
+		for i := range records {
+			b.sample(float64(i) + 0.5)
+			if i%200 == 0 {
+				b.flush()
+			}
+		}
+		b.flush()
+	}
+	fill(4000)
+	before := b.Stats()
+	b.close()
+	b.o.FreeFloor = math.MaxInt64 // no disk has so much
+	b.open()
+	if st := b.Stats(); st.Records != before.Records || st.Full {
+		t.Errorf("what lay there before: %+v, after: %+v", before, st)
+	}
+	b.mapping()
+	fill(4000)
+	st := b.Stats()
+	if st.Dropped == 0 || st.Bytes > before.Bytes+2*b.o.SegmentBytes {
+		t.Errorf("it grew from %d bytes: %+v", before.Bytes, st)
+	}
+	b.close()
+	b.o.FreeFloor = -1
+	b.open()
+	b.mapping()
+	fill(4000)
+	if grown := b.Stats(); grown.Dropped != 0 || grown.Full || grown.Bytes <= st.Bytes {
+		t.Errorf("with room again: %+v", grown)
+	}
+	got, lost := b.drain()
+	if n := len(got) + len(lost); n < 12_000 || len(lost) == 0 || lost[key(epoch, 1)] != telemetry.LossQuota {
+		t.Errorf("%d arrived, %d are reported as lost, of 12,000", len(got), len(lost))
+	}
+}
+
 // The smallest quota that the gateway's settings take.
 func TestSmallQuotaOpens(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Quota, o.SegmentBytes = 256<<10, 0 })
@@ -551,6 +596,37 @@ func TestFlushEndsWithItsContext(t *testing.T) {
 	}
 	if _, err := s.Append(Sample{Device: "a", Readings: []telemetry.Reading{{Quantity: "x"}}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A gateway that is switched off while it waits to try a failed write again has
+// no later: the closing tries at once.
+func TestCloseDoesNotWaitToTryAgain(t *testing.T) {
+	b := newBench(t, nil)
+	b.mapping()
+	b.sample(1)
+	b.flush()
+	epoch := b.Epoch()
+	n := b.sample(2)
+	b.mu.Lock()
+	for _, f := range b.disk.files { // the disk is gone for one attempt
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	b.core.Flush(b.o.Boottime())
+	b.core.Tick(b.o.Boottime())
+	b.apply()
+	b.sync()
+	if b.core.Clean() {
+		t.Error("the write did not fail")
+	}
+	clear(b.disk.files)
+	b.mu.Unlock()
+	b.close()
+	b.open()
+	if got, lost := b.drain(); got[key(epoch, n)] != 2 {
+		t.Errorf("the record came as %v, lost %v", got, lost)
 	}
 }
 

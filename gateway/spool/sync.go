@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"math"
+	"slices"
 	"syscall"
 	"time"
 
@@ -147,10 +148,13 @@ func (c *Core) failed(err error, now time.Duration) {
 		// segment goes. It stays in memory until there is; should that fail too,
 		// the epoch's floor still tells the server that the numbers are lost.
 		c.dropOldest(now)
-		for i := range c.after {
-			c.ops = append(c.ops, c.after[i].ops...)
-		}
-		c.after = nil
+		c.after = slices.DeleteFunc(c.after, func(a afterSync) bool {
+			if a.gone != nil || a.op.Kind != OpRemove {
+				return false
+			}
+			c.ops = append(c.ops, a.op)
+			return true
+		})
 	}
 }
 
@@ -175,22 +179,19 @@ func (c *Core) Synced(id SegmentID, to int64) {
 			m.durable = m.durable || m.seq == id.Seq && m.end <= s.synced
 		}
 	}
-	rest := c.after[:0]
-	for _, a := range c.after {
-		if a.seq == id.Seq && a.end <= s.synced {
-			c.ops = append(c.ops, a.ops...)
-		} else {
-			rest = append(rest, a)
-		}
+	// In order: what came before may be the copy of what goes now.
+	for len(c.after) > 0 && c.durable(c.after[0]) {
+		c.release(c.after[0])
+		c.after = c.after[1:]
 	}
-	c.after = rest
 	c.removeIfDone(s)
 	c.evict()
 }
 
 // SyncFailed reports that an fsync failed. What the file holds is then unknown
 // and a second fsync may lie, so the segment is closed where it is known to be
-// durable, and the rest is written again into a new one.
+// durable, and the rest is written again into a new one. Until that copy is
+// durable the old one stays: the end of the process leaves it there.
 func (c *Core) SyncFailed(id SegmentID, err error, now time.Duration) {
 	s := c.segment(id)
 	if s == nil {
@@ -268,19 +269,37 @@ func (c *Core) SyncFailed(id SegmentID, err error, now time.Duration) {
 	for len(s.index) > 0 && int64(s.index[len(s.index)-1].off) >= s.synced {
 		s.index = s.index[:len(s.index)-1]
 	}
-	c.ops = append(c.ops, Op{Kind: OpTruncate, Segment: id, To: s.synced})
+	c.afterDurable(Op{Kind: OpTruncate, Segment: id, To: s.synced})
 	c.dirty(now)
 }
 
-// afterDurable holds operations back until everything taken so far survives a
+// afterDurable holds an operation back until everything taken so far survives a
 // power cut.
-func (c *Core) afterDurable(ops ...Op) {
-	if c.active.synced == c.active.size {
-		c.ops = append(c.ops, ops...)
+func (c *Core) afterDurable(op Op) { c.hold(afterSync{op: op}) }
+
+func (c *Core) hold(a afterSync) {
+	a.seq, a.end = c.active.id.Seq, c.active.size
+	if len(c.after) == 0 && c.durable(a) {
+		c.release(a)
 		return
 	}
-	c.after = append(c.after, afterSync{c.active.id.Seq, c.active.size, ops})
+	c.after = append(c.after, a)
 	c.urgent = true
+}
+
+func (c *Core) release(a afterSync) {
+	if a.gone == nil {
+		c.ops = append(c.ops, a.op)
+		return
+	}
+	c.closed(a.epoch, a.gone)
+}
+
+// durable reports whether what an operation waits for is on disk: a segment
+// that is gone was on disk before.
+func (c *Core) durable(a afterSync) bool {
+	s := c.segment(SegmentID{Seq: a.seq})
+	return s == nil || s.synced >= a.end
 }
 
 // SetFree tells how much room the file system has. Below the floor the spool
@@ -334,8 +353,14 @@ func (c *Core) lose(s *segment, spans Spans, reason telemetry.LossReason, now ti
 	for _, l := range again {
 		c.report(l, now)
 	}
+	var gone Spans
 	for _, x := range spans {
-		c.closeNumbers(s, x.From, x.To)
+		for _, y := range c.closeNumbers(s, x.From, x.To) {
+			gone.Add(y.From, y.To)
+		}
+	}
+	if gone != nil {
+		c.hold(afterSync{epoch: s.id.Epoch, gone: gone})
 	}
 }
 
@@ -378,7 +403,7 @@ func (c *Core) reportRefused(now time.Duration) {
 func (c *Core) Ack(e telemetry.Epoch, from, to uint64) {
 	for _, s := range append([]*segment(nil), c.segs...) {
 		if s.id.Epoch == e {
-			c.closeNumbers(s, from, to)
+			c.closed(e, c.closeNumbers(s, from, to))
 			c.removeIfDone(s)
 		}
 	}
@@ -395,24 +420,33 @@ func (c *Core) Discard(e telemetry.Epoch, from, to uint64, now time.Duration) {
 	}
 }
 
-// closeNumbers takes numbers out of what is to be sent.
-func (c *Core) closeNumbers(s *segment, from, to uint64) {
-	closed := s.open.Remove(from, to)
-	if len(closed) == 0 {
-		return
+// closeNumbers takes numbers out of what is to be sent, and returns those that
+// were in it.
+func (c *Core) closeNumbers(s *segment, from, to uint64) Spans {
+	gone := s.open.Remove(from, to)
+	if len(gone) == 0 {
+		return nil
 	}
 	s.taken.Remove(from, to)
 	s.unresolved.Remove(from, to)
-	acked := c.acked[s.id.Epoch]
-	for _, x := range closed {
-		acked.Add(x.From, x.To)
-	}
-	c.acked[s.id.Epoch] = acked
 	for n := range s.losses {
 		if from <= n && n <= to {
 			delete(s.losses, n)
 		}
 	}
+	return gone
+}
+
+// closed sees to it that a later process does not send numbers again.
+func (c *Core) closed(e telemetry.Epoch, spans Spans) {
+	if len(spans) == 0 {
+		return
+	}
+	acked := c.acked[e]
+	for _, x := range spans {
+		acked.Add(x.From, x.To)
+	}
+	c.acked[e] = acked
 }
 
 // removeIfDone removes a segment of which nothing is left to send.

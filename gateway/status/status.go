@@ -7,14 +7,10 @@
 package status
 
 import (
-	"embed"
 	"encoding/json"
-	"fmt"
-	"html/template"
-	"io/fs"
+	"io"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/pantau-id/pantau/internal/page"
@@ -81,6 +77,7 @@ type Uplink struct {
 	LastAck     time.Time
 	InFlight    int
 	Certificate time.Time // end of its life, zero = none
+	ByHand      bool      // only people can renew it
 }
 
 // Spool is the journal on the card.
@@ -103,32 +100,21 @@ type Clock struct {
 // Source gives the present figures. It must not block.
 type Source func() Snapshot
 
-//go:embed pages/*.html
-var pages embed.FS
-
 // refresh is how often a browser asks again by itself, in seconds.
 const refresh = "10"
 
 type handler struct {
 	source Source
-	set    func() (*page.Set, error) // parsed at the first visit: most gateways never have one
 	log    *slog.Logger
 	style  string
 	icon   string
-}
-
-// view is what the page's template gets as its body.
-type view struct {
-	Snapshot
-	Working bool // nothing is missing
-	Danger  bool // readings are missing or in danger
 }
 
 // New returns the handler of /, /en/, /healthz and the files that the page
 // needs. metrics is served at /metrics.
 func New(source Source, metrics http.Handler, log *slog.Logger) (http.Handler, error) {
 	assets := page.NewAssets("/aset/")
-	h := &handler{source: source, set: sync.OnceValues(parse), log: log}
+	h := &handler{source: source, log: log}
 	var err error
 	if h.style, err = assets.Add("style.css", page.Style()); err != nil {
 		return nil, err
@@ -145,48 +131,14 @@ func New(source Source, metrics http.Handler, log *slog.Logger) (http.Handler, e
 	return page.Harden(mux), nil
 }
 
-func parse() (*page.Set, error) {
-	files, err := fs.Sub(pages, "pages")
-	if err != nil {
-		return nil, fmt.Errorf("open the status page: %w", err)
-	}
-	return page.NewSet(files, func(l page.Lang) template.FuncMap {
-		return template.FuncMap{
-			"say":   func(key string, args ...any) string { return say(l, key, args...) },
-			"bytes": func(n int64) string { return megabytes(l, n) },
-			"key":   func(s string) page.Key { return page.Key(s) },
-			"list":  func(items ...any) []any { return items },
-		}
-	})
-}
-
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	lang, _ := page.Split(r.URL.Path)
 	s := h.source()
-	v := view{Snapshot: s, Working: len(s.Steps) == 0}
-	for _, step := range s.Steps {
-		v.Danger = v.Danger || step.Bad
-	}
-	title := say(lang, "title")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Refresh", refresh) // the page has no script
-	set, err := h.set()
-	if err != nil {
-		h.log.Error("the status page could not be made", "error", err)
-		http.Error(w, "the status page could not be made; see the log", http.StatusInternalServerError)
-		return
-	}
-	err = set.Page(w, "status", page.View{
-		Frame: page.Frame{
-			Lang: lang, Title: title, Brand: "Pantau", Owner: s.Name, Home: lang.Path("/"), Styles: []string{h.style}, Icon: h.icon,
-			Alternates: page.Alternates("/", ""), Simulated: s.Simulated, Private: true, Version: s.Version,
-		},
-		Body: v,
-	})
-	if err != nil {
-		h.log.Error("the status page could not be shown", "error", err)
-		http.Error(w, "the status page could not be shown; see the log", http.StatusInternalServerError)
+	if _, err := io.WriteString(w, s.write(lang, h.style, h.icon)); err != nil {
+		h.log.Debug("the status page was not sent", "error", err)
 	}
 }
 

@@ -77,6 +77,36 @@ func TestPageTellsWhatToDoInBothLanguages(t *testing.T) {
 	}
 }
 
+// What devices, drivers, people and servers say is text, wherever it stands.
+func TestNothingForeignIsMarkup(t *testing.T) {
+	const evil = `"'><script>&x`
+	now := time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC)
+	text := telemetry.Reading{Quantity: evil, Value: telemetry.Value{Type: telemetry.Text, Text: evil}}
+	sensor := Sensor{Name: evil, Part: evil, Bus: evil, Address: 1, Gap: telemetry.GapReason(evil), Error: evil, Values: []Value{
+		{Quantity: telemetry.Quantity{Name: evil, Unit: telemetry.Unit(evil)}, Reading: text, At: now},
+		{Quantity: telemetry.Quantity{Name: evil}, Gap: telemetry.GapReason(evil)},
+	}}
+	s := Snapshot{
+		Now: now, Live: true, Simulated: true, Name: evil, Version: evil, Data: evil, Config: evil, Sensors: []Sensor{sensor}, Health: &sensor,
+		Steps:  []Step{{Key: "sensor", Subject: evil, Detail: evil, Command: evil}},
+		Uplink: Uplink{Server: evil, Error: evil, Since: now, Retry: now, LastAck: now, Certificate: now},
+		Spool:  Spool{Records: 1, Unresolved: 1, Oldest: time.Hour, Dropped: 1, Error: evil},
+	}
+	server := serve(t, s)
+	for _, path := range []string{"/", "/en/"} {
+		_, body := get(t, server.URL+path)
+		if n := strings.Count(body, "script&gt;&amp;x"); n < 25 {
+			t.Errorf("%s: the text is there %d times only", path, n)
+		}
+		if strings.Contains(body, "<script") || strings.Contains(body, `"'`) || strings.Contains(body, "&x") {
+			t.Errorf("%s: foreign text became markup:\n%s", path, body)
+		}
+		if strings.Count(body, "<") != strings.Count(body, ">") {
+			t.Errorf("%s: tags do not close", path)
+		}
+	}
+}
+
 func TestHealthSaysWhatIsMissing(t *testing.T) {
 	s := example(time.Now())
 	code, body := get(t, serve(t, s).URL+"/healthz")

@@ -81,6 +81,11 @@ var words = map[string]page.Text{
 		ID: "Gateway memperbaruinya sendiri begitu server terjangkau. Bila pesan ini tetap ada, minta kode klaim baru.",
 		EN: "The gateway renews it by itself once it reaches the server. If this stays, ask for a new claim code.",
 	},
+	"step.renew": {ID: "Sertifikat gateway perlu diperbarui", EN: "The gateway's certificate needs a new one"},
+	"do.renew": {
+		ID: "Sertifikat ini ditandatangani otoritas lain dan tidak diperbarui sendiri. Buat permintaan dengan perintah ini, minta tanda tangan, daftarkan di server (“pantau gateway admit”), lalu pasang dengan “pantau-gateway certificate”.",
+		EN: "Another authority signed it, so it does not renew itself. Make a request with this, have it signed, register it on the server (“pantau gateway admit”), then install it with “pantau-gateway certificate”.",
+	},
 	"step.settings": {ID: "Berkas pengaturan tidak dapat dipakai", EN: "The settings file is not usable"},
 	"do.settings": {
 		ID: "Gateway berjalan dengan pengaturan terakhir yang benar. Perbaiki berkasnya, periksa dengan perintah ini, lalu nyalakan ulang.",

@@ -12,17 +12,17 @@ import (
 
 // bdSeq is the number that ties a will to its birth: one more with each
 // CONNECT, kept on disk, so that the death of an old connection never takes a
-// new one with it (tck-id-topics-nbirth-bdseq-increment).
+// new one with it. [tck-id-topics-nbirth-bdseq-increment]
 type bdSeq struct {
 	file  string
 	last  uint64 // of this process
 	known bool
 }
 
-// next returns the number for the next CONNECT. 255 is followed by 0
-// (tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq). The
-// error says that the disk does not have it; the number is good all the same,
-// since a full disk must not keep the gateway from bringing its data away.
+// next returns the number for the next CONNECT: the first is 0, 255 is followed
+// by 0. The error says that the disk does not have it; the number is good all the
+// same, since a full disk must not keep the gateway from bringing its data away.
+// [tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq]
 func (b *bdSeq) next() (uint64, error) {
 	if !b.known {
 		text, err := os.ReadFile(b.file)

@@ -109,7 +109,8 @@ func (c *connection) options(seq uint64) *mqtt.ClientOptions {
 	u := c.u
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + u.target.address) // the scheme is not used: the link is there
 	o.SetClientID(u.o.Node.String()).SetProtocolVersion(4)
-	o.SetCleanSession(true).SetOrderMatters(false).SetStore(mqtt.NewMemoryStore())
+	o.SetCleanSession(true) // [tck-id-principles-persistence-clean-session-311]
+	o.SetOrderMatters(false).SetStore(mqtt.NewMemoryStore())
 	o.SetAutoReconnect(false).SetConnectRetry(false)
 	o.SetConnectTimeout(dialTimeout).SetWriteTimeout(writeTimeout)
 	o.SetKeepAlive(u.o.KeepAlive).SetPingTimeout(pingTimeout)
@@ -117,7 +118,12 @@ func (c *connection) options(seq uint64) *mqtt.ClientOptions {
 		o.SetUsername(u.o.Username).SetPassword(u.o.Password)
 	}
 	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return c.link, nil })
-	// tck-id-payloads-ndeath-will-message, -qos, -retain
+	// QoS 1, not retained. [tck-id-payloads-ndeath-will-message]
+	// [tck-id-message-flow-edge-node-birth-publish-will-message]
+	// [tck-id-message-flow-edge-node-birth-publish-will-message-topic]
+	// [tck-id-payloads-ndeath-will-message-qos] [tck-id-payloads-ndeath-will-message-retain]
+	// [tck-id-message-flow-edge-node-birth-publish-will-message-qos]
+	// [tck-id-message-flow-edge-node-birth-publish-will-message-will-retained]
 	topic := sparkplug.Topic{Type: sparkplug.NDEATH, Node: u.o.Node}.String()
 	o.SetBinaryWill(topic, sparkplug.AppendDeath(nil, u.now().UTC, seq), 1, false)
 	return o
@@ -133,7 +139,7 @@ func (c *connection) fail(err error) {
 // run subscribes to commands and runs the session until the link or ctx ends.
 func (c *connection) run(ctx context.Context, seq uint64) (acked bool, err error) {
 	u := c.u
-	// tck-id-message-flow-edge-node-ncmd-subscribe: with QoS 1, before the birth.
+	// With QoS 1, before the birth. [tck-id-message-flow-edge-node-ncmd-subscribe]
 	topic := sparkplug.Topic{Type: sparkplug.NCMD, Node: u.o.Node}.String()
 	sub := c.client.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) {
 		select {
@@ -235,6 +241,8 @@ func (c *connection) publish(a Action) error {
 	if n := readings(a); n > 0 {
 		m.readings.Add(n)
 	}
+	// Never retained. [tck-id-message-flow-edge-node-birth-publish-nbirth-retained]
+	// [tck-id-payloads-nbirth-retain] [tck-id-payloads-ndata-retain]
 	token := c.client.Publish(a.Topic, a.QoS, false, a.Payload)
 	select {
 	case <-token.Done():
@@ -273,6 +281,9 @@ func readings(a Action) int {
 
 // farewell publishes the NDEATH and waits a little for the PUBACKs on their
 // way; then it disconnects, so that the will stays unsent.
+// [tck-id-operational-behavior-edge-node-intentional-disconnect-packet]
+// [tck-id-payloads-ndeath-will-message-publisher]
+// [tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt311]
 func (c *connection) farewell() error {
 	s := c.u.session
 	if err := c.do(s.Farewell(c.u.now())); err != nil {

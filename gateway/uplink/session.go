@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pantau-id/pantau/gateway/spool"
@@ -90,6 +91,7 @@ type Session struct {
 	share     pace
 
 	defs      []sparkplug.Definition // in order of first sight
+	current   []sparkplug.Current    // of each, the newest that went out live
 	byName    map[name]int
 	nextAlias uint64
 	needBirth bool
@@ -114,7 +116,8 @@ func NewSession(o SessionOptions) *Session {
 }
 
 // Begin starts a connection: NCMD is subscribed, the will with bdSeq is in
-// place. The birth comes first.
+// place. The birth comes first. [tck-id-principles-birth-certificates-order]
+// [tck-id-message-flow-edge-node-birth-publish-connect] [tck-id-payloads-ndata-order]
 func (s *Session) Begin(now Now, bdSeq uint64) []Action {
 	s.End()
 	s.connected, s.bdSeq, s.needBirth = true, bdSeq, true
@@ -180,8 +183,10 @@ func (s *Session) Command(payload []byte, now Now) ([]Action, error) {
 		case sparkplug.MetricTime:
 			actions = append(actions, Action{Kind: ActTime, UTC: int64(m.Value.Bits)})
 		case sparkplug.MetricRebirth:
-			// tck-id-operational-behavior-data-commands-rebirth-action-1, -2, -3: the
-			// birth goes before any more data, whole, with the same bdSeq.
+			// The birth goes before any more data, whole, with the same bdSeq.
+			// [tck-id-operational-behavior-data-commands-rebirth-action-1]
+			// [tck-id-operational-behavior-data-commands-rebirth-action-2]
+			// [tck-id-operational-behavior-data-commands-rebirth-action-3]
 			s.needBirth = s.needBirth || m.Value.Bits&1 == 1
 		default:
 			err = errors.Join(err, fmt.Errorf("NCMD metric %q is not known", m.Name))
@@ -200,9 +205,9 @@ func (s *Session) Define(defs []Definition, now Now) []Action {
 	return s.pump(now)
 }
 
-// Farewell publishes the NDEATH of a connection that is closed on purpose
-// (tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath).
+// Farewell publishes the NDEATH of a connection that is closed on purpose.
 // Nothing is sent after it; PUBACKs of what is on its way still count.
+// [tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath]
 func (s *Session) Farewell(now Now) []Action {
 	if !s.connected {
 		return nil
@@ -259,9 +264,13 @@ func (s *Session) pump(now Now) []Action {
 	return actions
 }
 
-// birth publishes the NBIRTH: seq 0 (tck-id-topics-nbirth-seq-num), the bdSeq
-// of the will (tck-id-topics-nbirth-bdseq-matching), every metric that data may
-// name (tck-id-topics-nbirth-metric-reqs).
+// birth publishes the NBIRTH: with seq 0, the bdSeq of the will, and every metric
+// that data may name.
+//
+// [tck-id-topics-nbirth-seq-num] [tck-id-payloads-sequence-num-zero-nbirth]
+// [tck-id-message-flow-edge-node-birth-publish-nbirth-payload-seq]
+// [tck-id-topics-nbirth-bdseq-matching] [tck-id-payloads-nbirth-bdseq-repeat]
+// [tck-id-topics-nbirth-metric-reqs] [tck-id-operational-behavior-data-publish-nbirth]
 func (s *Session) birth(actions []Action, now Now) []Action {
 	s.needBirth, s.seq = false, 0
 	if s.o.Omit.Aliases {
@@ -269,7 +278,7 @@ func (s *Session) birth(actions []Action, now Now) []Action {
 	}
 	b := &sparkplug.Birth{
 		BdSeq: s.bdSeq, Wire: 1, Simulated: s.o.Simulated, Version: s.o.Version, Epochs: s.o.Source.Epochs(),
-		Definitions: append([]sparkplug.Definition(nil), s.defs...),
+		Definitions: slices.Clone(s.defs), Current: slices.Clone(s.current),
 	}
 	a := s.publish(sparkplug.NBIRTH, s.o.QoS, sparkplug.AppendBirth(nil, now.UTC, uint64(s.seq), b), flight{isBirth: true}, now)
 	a.Birth = b
@@ -277,6 +286,7 @@ func (s *Session) birth(actions []Action, now Now) []Action {
 }
 
 // data publishes one batch, after a birth if it names something new.
+// [tck-id-topics-ndata-payload]
 func (s *Session) data(actions []Action, b spool.Batch, now Now) []Action {
 	for i := range b.Records {
 		r := &b.Records[i]
@@ -287,7 +297,8 @@ func (s *Session) data(actions []Action, b spool.Batch, now Now) []Action {
 	if s.needBirth {
 		actions = s.birth(actions, now)
 	}
-	// tck-id-topics-ndata-seq-num
+	// A byte, so 255 is followed by 0. [tck-id-topics-ndata-seq-num] [tck-id-payloads-ndata-seq-inc]
+	// [tck-id-payloads-sequence-num-incrementing] [tck-id-payloads-sequence-num-always-included]
 	payload, err := s.encoder.AppendData(nil, now.UTC, uint64(s.seq+1), b.Run, b.Records, s.alias)
 	if err != nil && !s.o.Omit.Encoding {
 		// Nothing that the spool gives out should get here. Waiting would not help.
@@ -299,10 +310,26 @@ func (s *Session) data(actions []Action, b spool.Batch, now Now) []Action {
 	a.Run, a.Records = b.Run, b.Records
 	if b.Run.Backlog {
 		s.backlog++
+	} else {
+		s.remember(b.Records)
 	}
 	return append(actions, a)
 }
 
+// remember keeps what is current for the next birth.
+func (s *Session) remember(records []telemetry.Record) {
+	for i := range records {
+		r := &records[i]
+		for j := range r.Readings {
+			place := s.byName[name{r.Device, r.Readings[j].Quantity}]
+			s.current[place] = sparkplug.Current{Time: r.Time, Reading: r.Readings[j]}
+		}
+	}
+}
+
+// publish sends to the node's own topics. [tck-id-topics-nbirth-topic]
+// [tck-id-message-flow-edge-node-birth-publish-nbirth-topic]
+// [tck-id-topics-ndata-topic] [tck-id-topics-ndeath-topic]
 func (s *Session) publish(t sparkplug.MessageType, qos byte, payload []byte, f flight, now Now) Action {
 	if len(s.flights) == 0 {
 		s.progress = now.Boottime
@@ -339,7 +366,7 @@ func (s *Session) learn(device string, r *telemetry.Reading) {
 }
 
 // define adds or changes a definition. What changes gets a new alias: within
-// an epoch an alias never means two things.
+// an epoch an alias never means two things. [tck-id-payloads-alias-uniqueness]
 func (s *Session) define(d sparkplug.Definition) {
 	if q, ok := telemetry.Lookup(d.Quantity); ok && d.Unit == telemetry.Unknown {
 		d.Unit = q.Unit
@@ -351,6 +378,7 @@ func (s *Session) define(d sparkplug.Definition) {
 		i = len(s.defs)
 		s.byName[key] = i
 		s.defs = append(s.defs, sparkplug.Definition{})
+		s.current = append(s.current, sparkplug.Current{})
 	}
 	old := s.defs[i]
 	d.Alias = old.Alias
@@ -360,6 +388,7 @@ func (s *Session) define(d sparkplug.Definition) {
 	if !ok || d.Type != old.Type || d.Unit != old.Unit {
 		d.Alias = s.nextAlias
 		s.nextAlias++
+		s.current[i] = sparkplug.Current{} // of another type or unit
 	}
 	s.defs[i] = d
 	s.needBirth = true

@@ -144,6 +144,8 @@ func data(actions []Action) []Action {
 	return out
 }
 
+// [tck-id-payloads-ndata-seq-inc] [tck-id-payloads-sequence-num-incrementing]
+// [tck-id-payloads-sequence-num-always-included]
 func TestBirthComesFirstAndSeqWraps(t *testing.T) {
 	s := newScript(t, func(o *SessionOptions) { o.Limit.Records = 1 })
 	s.kernel(0)
@@ -164,7 +166,7 @@ func TestBirthComesFirstAndSeqWraps(t *testing.T) {
 				t.Errorf("birth %+v", a.Birth)
 			}
 		}
-		if i == 0 && a.Type != sparkplug.NBIRTH || p.Seq != uint64(want) {
+		if i == 0 && a.Type != sparkplug.NBIRTH || !p.HasSeq || p.Seq != uint64(want) {
 			t.Fatalf("message %d: %s with seq %d, want %d", i, a.Type, p.Seq, want)
 		}
 		want++

@@ -177,8 +177,9 @@ func (u *Uplink) Status() Status {
 	return u.status
 }
 
-// Run keeps a session until ctx ends, then says farewell. What is wrong shows in
+// Run keeps a session, never two, until ctx ends, then says farewell. What is wrong shows in
 // Status and in the log; Run itself goes on trying, and returns nil.
+// [tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server]
 func (u *Uplink) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		u.attempt(ctx)
@@ -245,6 +246,8 @@ func (u *Uplink) takeDefs() []Definition {
 	return defs
 }
 
+// now gives payloads UTC, as far as it is known: the server tells a gateway that
+// has no clock. [tck-id-payloads-timestamp-in-UTC]
 func (u *Uplink) now() Now {
 	utc, _ := u.o.Clock.Best()
 	return Now{Boottime: u.o.Boottime(), UTC: utc.UnixMilli()}

@@ -34,6 +34,9 @@ type Series struct {
 
 // String writes "group/node" or "group/node/device".
 func (s Series) String() string {
+	if s.Node.IsZero() {
+		return "server" // its own alerts are of no gateway
+	}
 	if s.Device == "" {
 		return s.Node.String()
 	}
@@ -85,7 +88,9 @@ type held struct {
 	For   int64  `json:"f,omitempty"`
 	Run   bool   `json:"r,omitempty"` // the condition (clear condition) held at the last reading
 	Alert string `json:"a,omitempty"`
-	Heard int64  `json:"h,omitempty"` // no_data: the frontier when the node was last heard
+	// Closed says that a change of rules ended the last alert. The state outlives
+	// its rule then, so that the same rule, set again, takes no key twice.
+	Closed bool `json:"x,omitempty"`
 }
 
 // Core is the state of all rules and series. It is not safe for concurrent use.
@@ -143,8 +148,9 @@ func (c *Core) Rules() []Rule { return slices.Clone(c.rules) }
 
 // SetRules replaces the rules. Alerts of a rule that is gone, or that no longer
 // covers their series, resolve; a changed threshold judges from the next
-// reading on. at is the event time of the change, Unix milliseconds.
-func (c *Core) SetRules(rules []Rule, at int64) []Transition {
+// reading on. at is the event time of the change, Unix milliseconds; position
+// is its place in the journal.
+func (c *Core) SetRules(rules []Rule, at int64, position uint64) []Transition {
 	old := map[string]Rule{}
 	for _, r := range c.rules {
 		old[r.ID] = r
@@ -158,11 +164,17 @@ func (c *Core) SetRules(rules []Rule, at int64) []Transition {
 			rules[i].Quantity == old[k.rule].Quantity && rules[i].Condition == old[k.rule].Condition {
 			continue
 		}
-		if h := c.held[k]; h.State == Firing {
+		switch h := c.held[k]; {
+		case h.State == Firing:
 			r := old[k.rule]
+			if r.Condition == NoData {
+				h.Num = position // the node's last word may have ended a silence already
+			}
 			out = append(out, c.transition(&r, k.series, h, Resolved, at, 0))
+			h.Closed = true
+		case !h.Closed:
+			delete(c.held, k)
 		}
-		delete(c.held, k)
 		c.changedHeld[k] = true
 	}
 	return out
@@ -282,7 +294,7 @@ func (c *Core) transition(r *Rule, s Series, h *held, to State, at int64, value 
 		key = strings.Join([]string{r.ID, s.String(), strconv.FormatInt(at, 10)}, "|")
 	}
 	if to == Firing {
-		h.Alert = key
+		h.Alert, h.Closed = key, false
 	}
 	t := Transition{Key: key, Alert: h.Alert, Rule: r.ID, Name: r.Name, NameEN: r.NameEN, Severity: r.Severity, Series: s,
 		Quantity: r.Quantity, Condition: r.Condition, Threshold: r.Threshold, State: to, Time: at, Value: value}
@@ -357,7 +369,7 @@ func (c *Core) Advance(frontier int64) []Transition {
 				continue
 			}
 			h := c.state(r.ID, Series{Node: n})
-			h.Num = last.Position
+			h.Num = max(h.Num, last.Position)
 			out = append(out, c.transition(r, Series{Node: n}, h, Firing, last.Frontier, float64(silent)/1000))
 		}
 	}

@@ -32,7 +32,7 @@ type feeder struct {
 
 func newFeeder(rules ...Rule) *feeder {
 	f := &feeder{core: New(), epoch: 1, clock: telemetry.ClockID{Epoch: 1, Counter: 1}, time: 1764000000000}
-	f.core.SetRules(rules, 0)
+	f.core.SetRules(rules, 0, 0)
 	return f
 }
 
@@ -132,7 +132,7 @@ func TestStateSurvivesRestart(t *testing.T) {
 
 func TestSilenceFiresOnTheFrontierAndEndsWithTheFirstWord(t *testing.T) {
 	c := New()
-	c.SetRules([]Rule{rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) })}, 0)
+	c.SetRules([]Rule{rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) })}, 0, 0)
 	c.Advance(1000)
 	c.Heard(air.Node, 7)
 	if out := c.Advance(60999); len(out) != 0 {
@@ -194,10 +194,61 @@ func TestARevokedNodeIsNotMissed(t *testing.T) {
 func TestARuleThatGoesResolvesItsAlerts(t *testing.T) {
 	f := newFeeder(rule(func(r *Rule) { r.For = 0 }))
 	expect(t, f.feed(60), Firing)
-	if out := f.core.SetRules(nil, f.time); len(out) != 1 || out[0].State != Resolved {
+	if out := f.core.SetRules(nil, f.time, 1); len(out) != 1 || out[0].State != Resolved {
 		t.Errorf("got %v", out)
 	}
 	expect(t, f.feed(60))
+}
+
+// A key that was used before would be swallowed by the book, and the alert with
+// it.
+func TestARuleSetAgainFiresAgain(t *testing.T) {
+	threshold := rule(func(r *Rule) { r.For = 0 })
+	silent := rule(func(r *Rule) { r.ID, r.Condition, r.Quantity, r.For = "silent", NoData, "", Duration(time.Minute) })
+	f := newFeeder(threshold, silent)
+	keys, open, saved := map[string]bool{}, 0, map[string][]byte{}
+	take := func(out []Transition) {
+		for _, x := range out {
+			if keys[x.Key] {
+				t.Errorf("key %s twice: it would be swallowed", x.Key)
+			}
+			keys[x.Key] = true
+			open += map[State]int{Firing: 1, Resolved: -1}[x.State]
+		}
+	}
+	reading := Observation{Series: air, Quantity: "pm2_5", Epoch: 1, Number: 1, Time: 1000, Value: 60}
+	take(f.core.Observe(reading))
+	f.core.Advance(1000)
+	take(f.core.Heard(air.Node, 5))
+	take(f.core.Advance(100_000))
+	take(f.core.Heard(air.Node, 7)) // the silence ends where the next one begins
+	take(f.core.Advance(200_000))
+	for position := uint64(10); position < 20; position += 3 {
+		if open != 2 {
+			t.Fatalf("%d alerts are open at %d, want 2", open, position)
+		}
+		take(f.core.SetRules(nil, 200_000, position))
+		take(f.core.SetRules([]Rule{rule(func(r *Rule) { r.ID = "other" })}, 200_000, position+1))
+		if open != 0 {
+			t.Fatalf("%d alerts of rules that are gone stay open", open)
+		}
+		for k, v := range f.core.Changed() {
+			if saved[k] = v; v == nil {
+				delete(saved, k)
+			}
+		}
+		f.core = New()
+		for k, v := range saved {
+			if err := f.core.Load(k, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		take(f.core.SetRules([]Rule{threshold, silent}, 200_000, position+2))
+		take(f.core.Observe(reading)) // sent again, since its PUBACK was lost
+		reading.Number++
+		take(f.core.Observe(reading))
+		take(f.core.Advance(f.core.frontier + 1000))
+	}
 }
 
 func TestRulesNameTheirMistake(t *testing.T) {

@@ -43,13 +43,14 @@ type answer struct {
 	cells   []cell
 	ends    []int // of the cells' texts in scratch
 	name    string
-	columns []string
+	columns []string    // of the rows, then the tags by which the series are grouped
+	tags    [2][]string // their names and values
 	fn      func(name string, columns []string, row []cell) error
 	failed  string // the server's error
 }
 
 // readAnswer hands every row to fn. The columns slice is the same for rows of
-// one series. An error that the server reports wraps ErrQuery.
+// one series; the tags of a grouped series stand behind its own columns. An error that the server reports wraps ErrQuery.
 func readAnswer(r io.Reader, fn func(name string, columns []string, row []cell) error) error {
 	a := answer{r: bufio.NewReaderSize(r, 64<<10), fn: fn}
 	for {
@@ -88,7 +89,10 @@ func (a *answer) serverError() error {
 func (a *answer) result(key string) error {
 	switch key {
 	case "series":
-		return a.array(func() error { return a.object(a.series) })
+		return a.array(func() error {
+			a.tags = [2][]string{}
+			return a.object(a.series)
+		})
 	case "error":
 		return a.serverError()
 	}
@@ -101,6 +105,12 @@ func (a *answer) series(key string) error {
 		var err error
 		a.name, err = a.text()
 		return err
+	case "tags":
+		return a.object(func(tag string) error {
+			s, err := a.text()
+			a.tags[0], a.tags[1] = append(a.tags[0], tag), append(a.tags[1], s)
+			return err
+		})
 	case "columns":
 		var columns []string
 		err := a.array(func() error {
@@ -108,6 +118,7 @@ func (a *answer) series(key string) error {
 			columns = append(columns, s)
 			return err
 		})
+		columns = append(columns, a.tags[0]...)
 		if err == nil && !sameColumns(columns, a.columns) {
 			a.columns = columns
 		}
@@ -158,6 +169,11 @@ func (a *answer) row() error {
 	})
 	if err != nil {
 		return err
+	}
+	for _, s := range a.tags[1] {
+		a.scratch = append(a.scratch, s...)
+		a.cells = append(a.cells, cell{kind: cellText})
+		a.ends = append(a.ends, len(a.scratch))
 	}
 	if len(a.cells) != len(a.columns) {
 		return fmt.Errorf("%w: %d columns, row of %d", errSyntax, len(a.columns), len(a.cells))

@@ -21,7 +21,7 @@ const twoChunks = `{"results":[{"statement_id":0,"series":[{"name":"air","tags":
 
 func TestAnswers(t *testing.T) {
 	got, err := rowsIn(twoChunks)
-	want := []string{"air[time x s] [{1 1} {1 -2.5e-3} {2 q\"é😀\n}]", "air[time x s] [{1 2} {0 null} {3 true}]", "air[time x s] [{1 3} {4 false} {2 }]"}
+	want := []string{"air[time x s a] [{1 1} {1 -2.5e-3} {2 q\"é😀\n} {2 b}]", "air[time x s a] [{1 2} {0 null} {3 true} {2 b}]", "air[time x s] [{1 3} {4 false} {2 }]"}
 	for i := range want {
 		// Words carry no text.
 		want[i] = strings.NewReplacer("{0 null}", "{0 }", "{3 true}", "{3 }", "{4 false}", "{4 }").Replace(want[i])

@@ -1,7 +1,6 @@
 package influx
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,46 +30,29 @@ func open(t *testing.T, o Options) *Client {
 	return c
 }
 
-// influxd needs seconds to start: tests that do it no harm share one, each with
-// a database of its own.
-var shared = sync.OnceValues(func() (*influxtest.Server, error) {
-	dir, err := os.MkdirTemp("", "pantau-influx-*")
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := influxtest.Start(ctx, influxtest.Config{Dir: filepath.Join(dir, "influxdb")})
-	endShared = func() {
-		if s != nil {
-			s.Kill()
-		}
-		os.RemoveAll(dir)
-	}
-	return s, err
-})
+func TestMain(m *testing.M) { os.Exit(influxtest.Run(m)) }
 
-var endShared = func() {}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	endShared()
-	os.Exit(code)
-}
-
+// prepared is a client with buckets of its own: in the database that the
+// environment names (PANTAU_INFLUX_URL, _ORG, _WRITE_TOKEN, _READ_TOKEN; both
+// tokens have to be allowed everything), else in the shared one.
 func prepared(t *testing.T) (*influxtest.Server, *Client) {
 	t.Helper()
-	s, err := shared()
-	if err != nil {
-		t.Fatal(err)
+	o := Options{
+		URL: os.Getenv("PANTAU_INFLUX_URL"), Org: os.Getenv("PANTAU_INFLUX_ORG"), Prefix: t.Name(),
+		WriteToken: os.Getenv("PANTAU_INFLUX_WRITE_TOKEN"), ReadToken: os.Getenv("PANTAU_INFLUX_READ_TOKEN"),
 	}
-	c := open(t, Options{URL: s.URL, Prefix: t.Name()})
+	s, other := &influxtest.Server{URL: o.URL}, o.URL != ""
+	if !other {
+		s = influxtest.Shared(t)
+		o.URL = s.URL
+	}
+	c := open(t, o)
 	for range 2 { // the second finds all there
 		info, err := c.Prepare(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Major != 1 || !info.Open {
+		if !other && (info.Major != 1 || !info.Open) {
 			t.Errorf("found %+v", info)
 		}
 	}
@@ -176,6 +157,43 @@ func TestRowsRoundTrip(t *testing.T) {
 	if err != nil || len(got) != 1 || !math.IsNaN(got[0].Mean) || got[0].Rejected != 59 {
 		t.Errorf("got %+v, %v", got, err)
 	}
+}
+
+func TestRowsSayWhyValuesDoNotCount(t *testing.T) {
+	_, c := prepared(t)
+	start := time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
+	row := NewRow(telemetry.KindAir, node, "a", "pm2_5", start)
+	row.Valid, row.Mean, row.Expected, row.Rejected, row.Gaps, row.Computed = 50, 3, 60, 4, 6, start
+	row.Why = NewWhy(map[telemetry.Flag]int{telemetry.FlagStuck: 3, telemetry.FlagRange: 1},
+		map[telemetry.GapReason]int{telemetry.GapBus: 4, "\",evil=1,x\n": 2})
+	read := func(want string) {
+		t.Helper()
+		if err := c.WriteRows(t.Context(), Hours, []Row{row}); err != nil {
+			t.Fatal(err)
+		}
+		for _, quantities := range [][]string{nil, {"pm2_5"}} {
+			got, err := c.Rows(t.Context(), Hours, Span{Node: node, Device: "a", Quantities: quantities})
+			if err != nil || len(got) != 1 {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			flags, gaps := got[0].Why.Counts()
+			if s := fmt.Sprint(flags, gaps); s != want {
+				t.Errorf("got %s, want %s", s, want)
+			}
+		}
+	}
+	read("map[range:1 stuck:3] map[bus:4 unexpected:2]")
+	// A row of an earlier version has no such field.
+	old := fmt.Sprintf("air,device=b,gateway=%s,group=%s pm10_mean=1,pm10_n=1,pm10_rejected=2 %d\n", node.ID, node.Group, start.UnixNano())
+	if err := c.Write(t.Context(), Hours, []byte(old)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Rows(t.Context(), Hours, Span{Node: node, Device: "b", Quantities: []string{"pm10"}}); err != nil || len(got) != 1 || got[0].Why != "" || got[0].Rejected != 2 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	// Computed anew, nothing is rejected: what stood there does not.
+	row.Rejected, row.Gaps, row.Why = 0, 0, ""
+	read("map[] map[]")
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
@@ -293,7 +311,7 @@ func TestOptionsNameTheField(t *testing.T) {
 }
 
 func TestASlowDatabaseIsUnavailable(t *testing.T) {
-	s, _ := prepared(t)
+	s := influxtest.Shared(t)
 	c := open(t, Options{URL: s.URL, Prefix: t.Name(), Timeout: 200 * time.Millisecond})
 	if err := s.Pause(); err != nil {
 		t.Fatal(err)
@@ -306,5 +324,27 @@ func TestASlowDatabaseIsUnavailable(t *testing.T) {
 	var away *UnavailableError
 	if err := c.Write(t.Context(), Raw, []byte("air x=1 1\n")); !errors.As(err, &away) || away.Status != 0 {
 		t.Errorf("paused: %v", err)
+	}
+}
+
+func TestErasingANodeTakesAllOfItAndNothingElse(t *testing.T) {
+	_, c := prepared(t)
+	gone := telemetry.Node{Group: "3374", ID: `sim' OR "gateway" = 'gw-1`}
+	for _, n := range []telemetry.Node{gone, node} {
+		lines := AppendRow(nil, &Row{Kind: telemetry.KindAir, Node: n, Device: "a", Quantity: "pm2_5", Start: time.Unix(1764000000, 0), Mean: 3, Valid: 1})
+		for _, b := range []Bucket{Raw, Hours, Days} {
+			if err := c.Write(t.Context(), b, lines); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := c.Erase(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []Bucket{Raw, Hours, Days} {
+		rows, err := c.Rows(t.Context(), b, Span{})
+		if err != nil || len(rows) != 1 || rows[0].Node != node {
+			t.Errorf("%s: %+v, %v", b, rows, err)
+		}
 	}
 }

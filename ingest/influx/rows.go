@@ -3,8 +3,10 @@ package influx
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +36,60 @@ type Row struct {
 	Gaps     int
 	Hours    int       // of a day: hours that reach the gate
 	Computed time.Time // when
+	// Why divides Rejected and Gaps; of a day, and of a row that was written before
+	// there was this field, it is empty.
+	Why Why
+}
+
+// Why counts what does not count, by name: rejected values by flag, gaps by reason,
+// for example "gap:no_answer=2,stuck=3". Its zero value counts nothing.
+type Why string
+
+// whySuffix ends the one field of a row that is text.
+const whySuffix = "_why_text"
+
+const gapPrefix = "gap:"
+
+// NewWhy writes counts.
+func NewWhy(flags map[telemetry.Flag]int, gaps map[telemetry.GapReason]int) Why {
+	names := map[string]int{}
+	for f, n := range flags {
+		names[f.String()] += n
+	}
+	for g, n := range gaps {
+		// The reason comes over the wire; a text that is none of ours is not repeated.
+		if len(g) > 32 || strings.ContainsFunc(string(g), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' }) {
+			g = telemetry.GapUnexpected
+		}
+		names[gapPrefix+string(g)] += n
+	}
+	out := make([]string, 0, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, name+"="+strconv.Itoa(names[name]))
+	}
+	return Why(strings.Join(out, ","))
+}
+
+// Counts reads what NewWhy wrote; what it does not understand it leaves out. Maps
+// without an entry are nil.
+func (w Why) Counts() (flags, gaps map[string]int) {
+	for part := range strings.SplitSeq(string(w), ",") {
+		name, number, ok := strings.Cut(part, "=")
+		n, err := strconv.Atoi(number)
+		if !ok || err != nil || n <= 0 {
+			continue
+		}
+		of := &flags
+		gap, isGap := strings.CutPrefix(name, gapPrefix)
+		if isGap {
+			name, of = gap, &gaps
+		}
+		if *of == nil {
+			*of = map[string]int{}
+		}
+		(*of)[name] += n
+	}
+	return flags, gaps
 }
 
 // NewRow returns a row with nothing known but its place.
@@ -89,6 +145,12 @@ func AppendRow(dst []byte, r *Row) []byte {
 		dst = strconv.AppendFloat(dst, v, 'g', -1, 64)
 		comma = ','
 	}
+	if r.Why != "" {
+		// Where it is empty an older one may stay: both counts are then zero, and who
+		// reads goes by them.
+		dst = append(append(append(append(dst, comma), key...), whySuffix...), `="`...)
+		dst = append(append(dst, r.Why...), '"')
+	}
 	dst = append(dst, ' ')
 	dst = strconv.AppendInt(dst, r.Start.UnixNano(), 10)
 	return append(dst, '\n')
@@ -113,6 +175,7 @@ func (c *Client) Rows(ctx context.Context, b Bucket, s Span) ([]Row, error) {
 			for _, f := range rowFields {
 				names = append(names, quoteName(q+f.suffix))
 			}
+			names = append(names, quoteName(q+whySuffix))
 		}
 		fields = strings.Join(append(names, `"group"`, `"gateway"`, `"device"`), ",")
 	}
@@ -136,7 +199,20 @@ func (c *Client) Rows(ctx context.Context, b Bucket, s Span) ([]Row, error) {
 				of.Device = strings.Clone(row[i].text)
 			}
 		}
+		place := func(quantity string) *Row {
+			at, ok := have[quantity]
+			if !ok {
+				at = len(out)
+				have[quantity] = at
+				out = append(out, NewRow(of.Kind, of.Node, of.Device, quantity, of.Start))
+			}
+			return &out[at]
+		}
 		for i, name := range columns {
+			if quantity, ok := strings.CutSuffix(name, whySuffix); ok && row[i].kind == cellText {
+				place(quantity).Why = Why(strings.Clone(row[i].text))
+				continue
+			}
 			if row[i].kind != cellNumber || name == "time" || name == "group" || name == "gateway" || name == "device" {
 				continue
 			}
@@ -149,20 +225,18 @@ func (c *Client) Rows(ctx context.Context, b Bucket, s Span) ([]Row, error) {
 				if err != nil {
 					return fmt.Errorf("read row field %s: %w", name, err)
 				}
-				at, ok := have[quantity]
-				if !ok {
-					at = len(out)
-					have[quantity] = at
-					out = append(out, NewRow(of.Kind, of.Node, of.Device, quantity, of.Start))
-				}
-				f.set(&out[at], v)
+				f.set(place(quantity), v)
 				break
 			}
 		}
 		return nil
 	})
 	for i := range out {
-		if r := &out[i]; r.Valid == 0 {
+		r := &out[i]
+		if r.Rejected+r.Gaps == 0 {
+			r.Why = ""
+		}
+		if r.Valid == 0 {
 			// Fields of an older computation may be left: nothing valid, no figure.
 			nan := math.NaN()
 			r.Mean, r.Min, r.Max, r.First, r.Last, r.Increase, r.Resets, r.Sum = nan, nan, nan, nan, nan, nan, nan, nan

@@ -80,13 +80,25 @@ func (j *Journal) Submit(p envelope.Packet, done func(error)) {
 		g = j.queue[n-1]
 	}
 	if g == nil || g.append != nil || g.err != nil || len(g.done) >= envelope.MaxPackets || len(g.body)+size > envelope.MaxBytes {
-		g = &group{begun: time.Now()}
+		g = &group{body: j.bufferLocked(), begun: time.Now()}
 		j.queueLocked(g)
 	}
 	before := len(g.body)
 	g.body = envelope.AppendPacket(g.body, &p)
 	g.done = append(g.done, done)
 	j.pending += len(g.body) - before
+}
+
+// bufferLocked returns an empty body: one whose group is committed, if there is.
+// Grown anew, a body would be copied ten times on its way to half a megabyte.
+func (j *Journal) bufferLocked() []byte {
+	n := len(j.spare)
+	if n == 0 {
+		return nil
+	}
+	b := j.spare[n-1]
+	j.spare = j.spare[:n-1]
+	return b
 }
 
 // Append commits one whole envelope (a tick, a change of rules) behind what was
@@ -318,6 +330,9 @@ func (j *Journal) settle(g *group) {
 	}
 	g.finish(seq, err)
 	j.mu.Lock()
+	if err == nil && g.append == nil && len(j.spare) < window {
+		j.spare = append(j.spare, g.body[:0])
+	}
 	j.rejecting = false
 	j.changed.Broadcast()
 	j.mu.Unlock()

@@ -76,7 +76,7 @@ func flip(b []byte) { b[0] ^= 0x10 }
 
 // Damage in a block file never blocks Open; exactly the damaged records are
 // reported, everything else is delivered.
-func TestDamagedBlocks(t *testing.T) {
+func TestTrapChecksumErrors(t *testing.T) {
 	const packets = 100
 	cases := []struct {
 		name   string

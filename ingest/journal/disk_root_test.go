@@ -52,7 +52,7 @@ func ballast(t *testing.T, dir string) string {
 // A disk that is really full: nothing is acknowledged that is not kept, the
 // process goes on, and once there is space packets are taken again without
 // anybody's help; what was acknowledged is all there.
-func TestDiskReallyFull(t *testing.T) {
+func TestTrapDiskReallyFull(t *testing.T) {
 	disk := smallDisk(t, "96m")
 	// Only the disk itself says no.
 	lies := func(string) (int64, error) { return 1 << 40, nil }

@@ -136,6 +136,7 @@ type Journal struct {
 
 	queue       []*group // wait for the committer
 	inflight    []*group // published, wait for their result
+	spare       [][]byte // bodies of committed groups, at most window
 	rejected    []*group // refused, wait for their callbacks
 	pending     int      // bytes in queue and inflight
 	refuse      error    // nil: packets are taken

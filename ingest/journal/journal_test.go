@@ -284,7 +284,8 @@ func TestCloseEndsReadersAndRefuses(t *testing.T) {
 	}
 }
 
-func TestOneProcessPerFolder(t *testing.T) {
+// NATS takes no lock: two servers on one folder lose what was acknowledged.
+func TestTrapTwoServersOnOneFolder(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Options{Dir: dir})
 	_, err := Open(t.Context(), Options{Dir: dir})

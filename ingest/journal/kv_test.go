@@ -71,7 +71,9 @@ func TestKVKeepsTheNewestValue(t *testing.T) {
 	}
 }
 
-func TestKVTakesAnyKey(t *testing.T) {
+// NATS refuses keys with spaces, wildcards, dots at the end and letters beyond
+// ASCII.
+func TestTrapKeys(t *testing.T) {
 	j := open(t, Options{})
 	kv := bucket(t, j, KVOptions{})
 	keys := []string{"3374/balai kota", "3374/*", "3374/>", "3374/a.b.", "3374//x", "3374/", "", " ", "Banyumas/é世", "3375/a"}
@@ -103,7 +105,8 @@ func TestKVTakesAnyKey(t *testing.T) {
 	}
 }
 
-func TestKVLimits(t *testing.T) {
+// NATS refuses values above 1 MiB.
+func TestTrapLargeValues(t *testing.T) {
 	j := open(t, Options{})
 	kv := bucket(t, j, KVOptions{MaxBytes: 1 << 20})
 	if _, err := kv.Put(t.Context(), "big", make([]byte, MaxEnvelope+1)); !errors.Is(err, ErrTooLarge) {

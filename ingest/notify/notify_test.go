@@ -219,7 +219,10 @@ func TestStatement27WebhookReachesNoInnerAddress(t *testing.T) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	}))
 	defer s.Close()
-	w, err := NewWebhook("ops", s.URL, make([]byte, 16), nil)
+	if _, err := NewWebhook("ops", s.URL, make([]byte, 16), nil); err == nil {
+		t.Error("a target in the clear is taken, though no network is listed that it could lie in")
+	}
+	w, err := NewWebhook("ops", strings.Replace(s.URL, "http:", "https:", 1), make([]byte, 16), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +292,23 @@ func mailbox(t *testing.T) (port int, letter <-chan string) {
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).Port, out
+}
+
+// A mail server elsewhere that offers no TLS gets no letter.
+func TestEmailElsewhereNeedsTLS(t *testing.T) {
+	port, letter := mailbox(t)
+	e, err := NewEmail(EmailOptions{Name: "mail", Host: "127.0.0.1", Port: port, From: "pantau@example.org", To: []string{"ops@example.org"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Send(t.Context(), Message{ID: "m1", Alerts: []alert.Transition{transition(1)}}); err == nil || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("in the clear: %v", err)
+	}
+	select {
+	case got := <-letter:
+		t.Errorf("a letter in the clear: %s", got)
+	default:
+	}
 }
 
 func TestEmailIsReadable(t *testing.T) {

@@ -42,6 +42,9 @@ func NewWebhook(name, target string, secret []byte, allow []netip.Prefix) (*Webh
 	if u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, fmt.Errorf("webhook %s: %q is no https address", name, u.Redacted())
 	}
+	if u.Scheme == "http" && len(allow) == 0 {
+		return nil, fmt.Errorf("webhook %s: %q is sent in the clear: want https, or list the target's network under allow", name, u.Redacted())
+	}
 	if len(secret) < 16 {
 		return nil, fmt.Errorf("webhook %s: the secret has %d bytes, at least 16 are needed to sign", name, len(secret))
 	}

@@ -88,3 +88,17 @@ func TestTimeIsJudgedOnlyBySynchronisedClocks(t *testing.T) {
 		}
 	}
 }
+
+// The floor that pages tell of is the lowest value that is taken.
+func TestFloorsAreWhatIsTaken(t *testing.T) {
+	var none Rules
+	if floors := Floors(); len(floors) == 0 || floors["so2_ppb"] != -1 {
+		t.Errorf("%v", floors)
+	}
+	for quantity, floor := range Floors() {
+		j := none.Judge(quantity)
+		if j.Range(floor, 0) != telemetry.FlagNone || j.Range(floor-1, 0) != telemetry.FlagRange {
+			t.Errorf("%s: %v is not the lowest value that is taken", quantity, floor)
+		}
+	}
+}

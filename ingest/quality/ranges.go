@@ -19,6 +19,9 @@ var builtin = map[string]limits{
 	"o3":            {-2, 19620, "UV photometer 0-10 ppm, detection limit 1 ppb, at 1.962 µg/m³ per ppb"},
 	"co":            {-46, 1145000, "NDIR analyser 0-1,000 ppm, detection limit 0.04 ppm, at 1,145 µg/m³ per ppm"},
 	"hc":            {-33, 656000, "FID analyser 0-1,000 ppm as methane, detection limit 0.05 ppm, at 656 µg/m³ per ppm"},
+	"nmhc":          {-33, 656000, "as hc, of which it is a part"},
+	"tsp":           {-5, 10000, "as pm1"},
+	"pb":            {-5, 10000, "as tsp, of which it is a part"},
 	"so2_ppb":       {-1, 10000, "as so2"},
 	"no2_ppb":       {-1, 20000, "as no2"},
 	"o3_ppb":        {-1, 10000, "as o3"},
@@ -55,4 +58,14 @@ var builtin = map[string]limits{
 	"disk_free":       {0, 1e9, "megabytes"},
 	"spool_depth":     {0, 1e12, "a count"},
 	"uptime":          {0, 1e10, "seconds"},
+}
+
+// Floors are the lowest values that are taken where no dated rule says otherwise: of
+// analysers minus their detection limits.
+func Floors() map[string]float64 {
+	out := make(map[string]float64, len(builtin))
+	for quantity, l := range builtin {
+		out[quantity] = l.min
+	}
+	return out
 }

@@ -1,11 +1,11 @@
 // Command demo is `make run`: the whole chain on this machine with simulated
-// sensors. It starts the database, the server, the chips, three gateways and a
-// fleet with one station in each district, in order, prints where to look, and
-// stops everything in reverse on Ctrl-C. Data are kept in run-data/ between
-// runs.
+// sensors. It starts the database, the server, the chips, three gateways and the
+// posts of a province that have been measuring for 30 days, in order, prints where
+// to look, and stops everything in reverse on Ctrl-C. Data are kept in run-data/
+// between runs; what the posts would have taken in between is played then.
 //
-// With PANTAU_INFLUX_URL, PANTAU_INFLUX_WRITE_TOKEN and PANTAU_INFLUX_READ_TOKEN
-// it uses that database instead of one of its own.
+// With PANTAU_INFLUX_URL, PANTAU_INFLUX_WRITE_TOKEN, PANTAU_INFLUX_READ_TOKEN
+// and, for 2.x, PANTAU_INFLUX_ORG it uses that database instead of one of its own.
 //
 // Exit codes: 0 stopped by its user; 1 something failed, and the last lines of
 // its log say what.
@@ -23,12 +23,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/pantau-id/pantau/ingest/alert"
 	"github.com/pantau-id/pantau/internal/lifecycle"
-	"github.com/pantau-id/pantau/internal/registry"
 	"github.com/pantau-id/pantau/internal/server"
 )
 
@@ -121,8 +121,9 @@ func (d *demo) run(ctx context.Context) error {
 		{"server", d.startServer},
 		{"alert rules", d.setRules},
 		{"simulated chips", d.startChips},
+		{"places", d.registerPlaces},
 		{"gateways", d.startGateways},
-		{"fleet", d.startFleet},
+		{"province", d.startHistory},
 	} {
 		fmt.Printf("starting %s …\n", step.what)
 		if err := step.do(ctx); err != nil {
@@ -130,6 +131,11 @@ func (d *demo) run(ctx context.Context) error {
 		}
 	}
 	d.tell()
+	watching, watched := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { d.watchHistory(watching) })
+	defer watcher.Wait()
+	defer watched()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -168,7 +174,7 @@ func (d *demo) startServer(ctx context.Context) error {
 		return err
 	}
 	err = d.start(ctx, "server", "pantau", "serve", "--data", d.path("server"), "--http", pages, "--mqtt", door,
-		"--influx-url", os.Getenv("PANTAU_INFLUX_URL"), "--clock", "assume-synchronised", "--journal-quota", "1GB", "--ready-file", readyFile)
+		"--influx-url", os.Getenv("PANTAU_INFLUX_URL"), "--influx-org", os.Getenv("PANTAU_INFLUX_ORG"), "--clock", "assume-synchronised", "--second-factor", "optional", "--journal-quota", "1GB", "--ready-file", readyFile)
 	if err != nil {
 		return err
 	}
@@ -195,27 +201,34 @@ func (d *demo) startServer(ctx context.Context) error {
 	return err
 }
 
-// setRules makes the alert's whole life visible within two minutes.
+// setRules makes the alert's whole life visible within two minutes. It does so once:
+// rules that somebody has changed since are kept as all data are.
 func (d *demo) setRules(ctx context.Context) error {
+	done := d.path("rules.json")
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
 	rules := alert.Default()
 	for i := range rules {
 		if rules[i].ID == "pm2_5-high" {
 			rules[i].For, rules[i].ClearFor = alert.Duration(15*time.Second), alert.Duration(15*time.Second)
 		}
 		if rules[i].ID == "gateway-silent" {
-			rules[i].For = alert.Duration(2 * time.Minute)
+			rules[i].For = alert.Duration(25 * time.Minute) // posts speak every ten
 		}
 	}
 	text, err := json.MarshalIndent(rules, "", "  ")
 	if err != nil {
 		return err
 	}
-	file := d.path("rules.json")
+	file := done + ".new"
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	_, err = d.output(ctx, "pantau", "rules", "set", file, "--data", d.path("server"))
-	return err
+	if _, err := d.output(ctx, "pantau", "rules", "set", file, "--data", d.path("server")); err != nil {
+		return err
+	}
+	return os.Rename(file, done)
 }
 
 func (d *demo) startChips(ctx context.Context) error {
@@ -240,7 +253,7 @@ func (d *demo) startGateways(ctx context.Context) error {
 		}
 		door := d.ready.Addresses["mqtt"]
 		if _, err := os.Stat(filepath.Join(data, "claimed")); errors.Is(err, fs.ErrNotExist) {
-			out, err := d.output(ctx, "pantau", "gateway", "add", "--data", d.path("server"), "--district", "3374", "--name", g.name, "--json")
+			out, err := d.output(ctx, "pantau", "gateway", "add", "--data", d.path("server"), "--district", "3374", "--name", g.name, "--site", hall, "--simulated", "--json")
 			if err != nil {
 				return err
 			}
@@ -276,38 +289,23 @@ func (d *demo) startGateways(ctx context.Context) error {
 	return nil
 }
 
-// startFleet plays one station in each of the 35 districts.
-func (d *demo) startFleet(ctx context.Context) error {
-	credentials := d.path("fleet.csv")
-	if _, err := os.Stat(credentials); errors.Is(err, fs.ErrNotExist) {
-		var b strings.Builder
-		b.WriteString(strings.Join(registry.ImportColumns, ",") + "\n")
-		for _, district := range registry.Districts() {
-			fmt.Fprintf(&b, "%s,stasiun-%s,%s,%s,\n", district.Code, district.Code, random(), district.Code)
-		}
-		if err := os.WriteFile(credentials, []byte(b.String()), 0o600); err != nil {
-			return err
-		}
-		if _, err := d.output(ctx, "pantau", "gateway", "import", credentials, "--data", d.path("server")); err != nil {
-			return errors.Join(err, os.Remove(credentials))
-		}
-	}
-	return d.start(ctx, "fleet", "firmware-sim", "fleet", "--server", "mqtts://"+d.ready.Addresses["mqtt"],
-		"--ca", d.path("server", "ca.pem"), "--credentials", credentials, "--interval", "10s")
-}
-
 func (d *demo) tell() {
 	fmt.Printf(`
 Pantau runs, with SIMULATED sensors.
 
-  page       %s/dinas/jaringan
+  citizens   %[1]s/
+  officers   %[1]s/dinas/provinsi    the province hour by hour
+             %[1]s/dinas/jaringan    gateways, live values, what is missing
   sign in    admin
-  password   %s   (the first one; choose your own at sign-in)
+  password   %[2]s   (the first one; choose your own at sign-in)
 
-After about a minute smoke comes: an alert fires, can be acknowledged, and
-clears. Try a fault:   bin/firmware-sim fault %s "fail sps30 no-answer 30s"
-Logs: %s   Data are kept; rm -r %s begins anew.
+The posts of 35 districts now send what they measured in the last 30 days, the
+newest day first; the line below says how far it is. After about a minute smoke
+comes to the chips: an alert fires, can be acknowledged, and clears. Try a fault:
+  bin/firmware-sim fault %[3]s "fail sps30 no-answer 30s"
+Logs: %[4]s   Data are kept; rm -r %[5]s begins anew.
 Ctrl-C stops everything.
+
 `, d.ready.Pages, orElse(d.ready.FirstPassword, "the one you chose"), d.path("chips"), d.path("log"), d.dir)
 }
 

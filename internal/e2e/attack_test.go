@@ -138,20 +138,19 @@ func (a *attacker) attack(plain, door string, n int) error {
 func TestHostilePacketsBesideAFleet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	const workers, each = 4, 400
 	var lines strings.Builder
 	var nodes []telemetry.Node
-	for i := range workers {
+	for i := range attackers {
 		nodes = append(nodes, telemetry.Node{Group: "3374", ID: fmt.Sprintf("jahat-%d", i)})
 		fmt.Fprintf(&lines, "3374,%s,kata-sandi-jahat-%d,3374,\n", nodes[i].ID, i)
 	}
-	r.importNodes(lines.String(), workers)
-	result, file := r.play(20, fleet.Options{Interval: 100 * time.Millisecond, For: 15 * time.Second, Seed: 13}, func() {
+	r.importNodes(lines.String(), attackers)
+	result, file := r.play(20, fleet.Options{Interval: 100 * time.Millisecond, For: attackedFleet, Seed: 13}, func() {
 		var group sync.WaitGroup
 		for i, n := range nodes {
 			a := &attacker{introduction{client: n.String(), user: n.String(), password: fmt.Sprintf("kata-sandi-jahat-%d", i)}, n, rand.New(rand.NewPCG(uint64(i), 6))}
 			group.Go(func() {
-				if err := a.attack(r.plain, r.door, each); err != nil {
+				if err := a.attack(r.plain, r.door, attacks); err != nil {
 					t.Error(err)
 				}
 			})
@@ -176,7 +175,7 @@ func TestHostilePacketsBesideAFleet(t *testing.T) {
 	}
 	refused, cut, letters := r.labelled("pantau_broker_refused_total"), r.labelled("pantau_broker_cut_total"), r.labelled("pantau_ingest_dead_letters_total")
 	t.Logf("refused: %v\ncut: %v\ndead letters: %v", refused, cut, letters)
-	if n := r.sum("pantau_broker_refused_total") + r.sum("pantau_broker_cut_total"); n < workers*each/2 || len(refused)+len(cut) < 12 {
+	if n := r.sum("pantau_broker_refused_total") + r.sum("pantau_broker_cut_total"); n < attackers*attacks/2 || len(refused)+len(cut) < 12 {
 		t.Errorf("only %v refusals were counted, for %d reasons", n, len(refused)+len(cut))
 	}
 	if r.sum("pantau_ingest_dead_letters_total") == 0 {

@@ -40,6 +40,7 @@ user %s
 log_dest stderr
 log_type error
 log_type warning
+log_type subscribe
 `
 
 const telegrafConf = `[agent]
@@ -88,7 +89,7 @@ func newPeer(t testing.TB) *peer {
 	p.mosquitto = start(t, tool(t, "mosquitto"), nil, "-c", write("mosquitto.conf", fmt.Sprintf(mosquittoConf, port, dir, user)))
 	await(t, "mosquitto's listener", 10*time.Second, func() bool { return answers(p.address) })
 	p.telegraf = start(t, tool(t, "telegraf"), nil, "--config", write("telegraf.conf", fmt.Sprintf(telegrafConf, p.address, p.influx.URL)))
-	p.telegraf.says("Connected [tcp://")
+	p.mosquitto.says("telegraf 1 sensors/#") // what is sent before it has subscribed is nobody's
 	return p
 }
 

@@ -223,7 +223,7 @@ func measureRestart(t *testing.T) restarts {
 		opened := make(chan time.Duration, 1)
 		go func() {
 			for !answers(r.plain) && t.Context().Err() == nil {
-				pauseQuietly(time.Millisecond)
+				<-time.After(time.Millisecond)
 			}
 			opened <- time.Since(begin)
 		}()
@@ -233,5 +233,3 @@ func measureRestart(t *testing.T) restarts {
 	}
 	return out
 }
-
-func pauseQuietly(d time.Duration) { <-time.After(d) }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,14 @@ import (
 // to.
 func TestSpeed(t *testing.T) {
 	fmt.Printf("%s; load before: %s\n", machine(), load())
-	fmt.Printf("Pantau; Mosquitto %s, Telegraf 1.37.2, settings of ARCHITECTURE's peer; InfluxDB 1.8.10 behind both\n", mosquittoVersion(t))
+	before := processors(t)
+	fmt.Printf("The peer: Mosquitto %s and Telegraf 1.37.2; InfluxDB 1.8.10 behind both\n", mosquittoVersion(t))
 	s := &summary{}
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T)
 	}{
-		{"gateway", s.gateway}, {"pipeline", s.pipeline}, {"puback", s.puback}, {"alert", s.alert}, {"restart", s.restart},
+		{"gateway", s.gateway}, {"pipeline", s.pipeline}, {"puback", s.puback}, {"citizens", s.citizens}, {"alert", s.alert}, {"restart", s.restart},
 	} {
 		t.Run(part.name, part.run)
 	}
@@ -35,7 +37,7 @@ func TestSpeed(t *testing.T) {
 		tb.row(l...)
 	}
 	tb.end()
-	fmt.Printf("load after: %s\n", load())
+	fmt.Printf("load after: %s; the host took %.0f %% of the processors' time\n", load(), before.takenUntil(processors(t)))
 }
 
 // summary is the last table.
@@ -52,7 +54,8 @@ func (s *summary) add(what, measured, aim string, met bool) {
 func (s *summary) gateway(t *testing.T) {
 	f := measureGateway(t)
 	s.add("gateway, binary for arm64", fmt.Sprintf("%.2f MB", float64(f.binary)/1e6), "≤ 12 MB (12,000,000 bytes)", f.binary <= 12e6)
-	s.add("gateway, resident with six parts ("+runtimeArch+")", mebibytes(f.resident)+" MiB", "≤ 15 MiB", f.resident <= 15<<20)
+	s.add("gateway, resident with six parts ("+runtimeArch+")",
+		fmt.Sprintf("%s MiB, of which %s its own and the rest the program's file", mebibytes(f.resident), mebibytes(f.own)), "≤ 15 MiB on arm64", f.resident <= 15<<20)
 }
 
 func (s *summary) pipeline(t *testing.T) {
@@ -70,6 +73,13 @@ func (s *summary) comparison(what string, c comparison) {
 func (s *summary) puback(t *testing.T) {
 	r := measurePuback(t)
 	s.add("PUBACK at 50,000 readings/s (TLS, fsynced), p99", fmt.Sprintf("%.1f ms (median %.1f)", ms(r.P99), ms(r.P50)), "≤ 50 ms", r.P99 <= 50*time.Millisecond)
+}
+
+func (s *summary) citizens(t *testing.T) {
+	r, pages := measureCitizens(t)
+	s.add("PUBACK, the same with 2,000 page requests/s, p99", fmt.Sprintf("%.1f ms (median %.1f)", ms(r.P99), ms(r.P50)), "≤ 50 ms", r.P99 <= 50*time.Millisecond)
+	p99 := quantile(pages, 0.99)
+	s.add("the page meanwhile, p99", fmt.Sprintf("%.1f ms (median %.1f)", ms(p99), ms(quantile(pages, 0.5))), "≤ 20 ms", p99 <= 20*time.Millisecond)
 }
 
 func (s *summary) alert(t *testing.T) {
@@ -95,29 +105,38 @@ func load() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
+// ticks is what all processors did since the machine began.
+type ticks struct{ all, stolen float64 }
+
+// processors reads the first line of proc(5)'s stat.
+func processors(t testing.TB) (n ticks) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line)[1:9] { // guests are in user and nice
+		v, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			t.Fatalf("/proc/stat: %q: %v", line, err)
+		}
+		n.all += v
+		if i == 7 {
+			n.stolen = v
+		}
+	}
+	return n
+}
+
+// takenUntil is the share of the time until then, in per cent, in which another guest
+// of the same host ran.
+func (n ticks) takenUntil(then ticks) float64 {
+	return 100 * (then.stolen - n.stolen) / (then.all - n.all)
+}
+
 func mosquittoVersion(t testing.TB) string {
 	t.Helper()
 	first, _, _ := strings.Cut(run(t, nil, "", "sh", "-c", tool(t, "mosquitto")+" -h || true"), "\n")
 	return strings.TrimPrefix(first, "mosquitto version ")
-}
-
-// TestBenchAlert prints the time from a reading's PUBLISH to its notification in
-// the queue, under load.
-func TestBenchAlert(t *testing.T) {
-	list := measureAlert(t)
-	tb := newTable("reading published to notification queued ("+machine()+")", "alerts", "p50", "p99")
-	tb.row(len(list), quantile(list, 0.5).Round(time.Millisecond), quantile(list, 0.99).Round(time.Millisecond))
-	tb.end()
-}
-
-// TestBenchGateway prints what a gateway with all six parts costs: memory, bytes
-// on the wire and on the card.
-func TestBenchGateway(t *testing.T) {
-	fmt.Printf("\ngateway with all parts (%s)\n%+v\n", machine(), measureGateway(t))
-}
-
-// TestBenchRestart prints how long a start takes after kill -9 with a large
-// journal.
-func TestBenchRestart(t *testing.T) {
-	fmt.Printf("\nstart after kill -9 (%s)\n%+v\n", machine(), measureRestart(t))
 }

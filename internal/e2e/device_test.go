@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -32,8 +33,10 @@ type device struct {
 	seq  uint8  // of the next Sparkplug message
 
 	// As a gateway of ours:
+	every   time.Duration // between two values, as its birth says; 0 = a second
 	epoch   telemetry.Epoch
 	number  uint64 // of the last record
+	lowest  uint64 // of the records that may still come; 0 = the next
 	alias   map[[2]string]uint64
 	encoder sparkplug.Encoder
 }
@@ -196,11 +199,11 @@ func (d *device) born(all ...series) {
 		d.epoch = telemetry.Epoch(time.Now().UnixNano())
 	}
 	d.seq, d.alias = 0, map[[2]string]uint64{}
-	b := &sparkplug.Birth{BdSeq: 1, Wire: 1, Version: "test", Simulated: true, Epochs: []telemetry.EpochFloor{{Epoch: d.epoch, Lowest: d.number + 1}}}
+	b := &sparkplug.Birth{BdSeq: 1, Wire: 1, Version: "test", Simulated: true, Epochs: []telemetry.EpochFloor{{Epoch: d.epoch, Lowest: cmp.Or(d.lowest, d.number+1)}}}
 	for i, s := range all {
 		a := uint64(sparkplug.FirstAlias + i)
 		d.alias[[2]string{s.device, s.quantity}] = a
-		b.Definitions = append(b.Definitions, sparkplug.Definition{Alias: a, Device: s.device, Quantity: s.quantity, Type: s.kind, Unit: s.unit, Interval: time.Second})
+		b.Definitions = append(b.Definitions, sparkplug.Definition{Alias: a, Device: s.device, Quantity: s.quantity, Type: s.kind, Unit: s.unit, Interval: cmp.Or(d.every, time.Second)})
 	}
 	d.must(sparkplug.NBIRTH, "", sparkplug.AppendBirth(nil, time.Now().UnixMilli(), d.nextSeq(), b))
 }
@@ -210,7 +213,7 @@ func (d *device) send(records ...telemetry.Record) {
 	d.t.Helper()
 	run := telemetry.Run{
 		Epoch: d.epoch, First: d.number + 1, Count: uint64(len(records)), Clock: telemetry.ClockID{Epoch: d.epoch},
-		Quality: telemetry.TimeNTP, Floor: d.number + 1,
+		Quality: telemetry.TimeNTP, Floor: cmp.Or(d.lowest, d.number+1),
 	}
 	for i := range records {
 		d.number++

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -81,5 +82,71 @@ func TestDatabaseRefusesOnePoint(t *testing.T) {
 	}
 	if l := row(); l.Stored != 10 || l.DeadLetters != 0 || l.Missing != 0 {
 		t.Errorf("the ledger after it: %+v", l)
+	}
+}
+
+// A dozen broken nodes fill the dead letters: the store stands and says what to
+// do, readings wait, and go on once an operator has dropped what nobody needs.
+// The ledger still counts it, and the log says who dropped what.
+func TestOperatorMakesRoomInFullDeadLetters(t *testing.T) {
+	t.Parallel()
+	const nodes, each = 12, 24 // of 240 KB, as they are kept: almost a node's eighth; together less than twice the quota
+	r := newRig(t)
+	var lines strings.Builder
+	for i := range nodes {
+		fmt.Fprintf(&lines, "3374,rusak-%d,kata-sandi-rusak-%d,3374,\n", i, i)
+	}
+	r.importNodes(lines.String()+"3374,sehat,kata-sandi-sehat,3374,\n", nodes+1)
+	nonsense := bytes.Repeat([]byte{0xff}, 240<<10)
+	for i := range nodes {
+		d := r.connect(fmt.Sprintf("3374/rusak-%d", i), fmt.Sprintf("kata-sandi-rusak-%d", i))
+		for range each {
+			d.must(sparkplug.NDATA, "", nonsense)
+		}
+	}
+	problems := func() string {
+		t.Helper()
+		var h server.Health
+		if err := r.admin(&h, "health"); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(h.Problems, "\n")
+	}
+	await(t, "a full quota that says what to do", patience, func() bool {
+		return strings.Contains(problems(), "pantau deadletter drop")
+	})
+	d := r.connect("3374/sehat", "kata-sandi-sehat")
+	d.born(series{"alat", "temperature", sparkplug.TypeDouble, telemetry.DegreeCelsius})
+	d.send(record("alat", time.Now(), "temperature", 21.5))
+	if err := r.admin(&[]server.Done{}, "deadletter", "drop", "no-such-letter"); err == nil {
+		t.Error("a letter was dropped that is not there")
+	}
+	var list []server.DeadLetter
+	if err := r.admin(&list, "deadletter", "list"); err != nil || len(list) == 0 {
+		t.Fatalf("%d dead letters: %v", len(list), err)
+	}
+	drop := []string{"deadletter", "drop"}
+	for _, l := range list {
+		drop = append(drop, l.ID)
+	}
+	var done []server.Done
+	if err := r.admin(&done, drop...); err != nil || len(done) != len(list) {
+		t.Fatalf("dropped %d of %d: %v", len(done), len(list), err)
+	}
+	await(t, "the reading that stood behind them, and no problem", patience, func() bool {
+		return r.of(&site{node: "3374/sehat"}).Stored == 1 && problems() == ""
+	})
+	if got := r.query(`SELECT temperature FROM "pantau"."raw"."air" WHERE gateway = 'sehat'`); len(got) != 1 {
+		t.Errorf("the reading in the database: %v", got)
+	}
+	if l := r.ledger().Total; l.DeadLetters != nodes*each || l.Missing != 0 || l.Lost != 0 {
+		t.Errorf("the ledger: %+v, want %d dead letters", l, nodes*each)
+	}
+	var page server.AuditPage
+	if err := r.admin(&page, "audit", "--action", "deadletter.drop"); err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Records) == 0 || page.Records[0].Object != list[len(list)-1].ID || !strings.Contains(page.Records[0].Detail, "3374/rusak-") {
+		t.Errorf("the audit log: %+v", page.Records)
 	}
 }

@@ -3,6 +3,7 @@ package figures
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Parameter is a pollutant of Indonesia's air index.
@@ -36,6 +37,33 @@ const (
 	Berbahaya                 // 301 and above
 )
 
+var categoryNames = [...]string{"", "baik", "sedang", "tidak_sehat", "sangat_tidak_sehat", "berbahaya"}
+
+// MarshalText names the category: baik … berbahaya, "" for none.
+func (c Category) MarshalText() ([]byte, error) { return nameOf(categoryNames[:], int(c), "category") }
+
+// UnmarshalText reads what MarshalText wrote.
+func (c *Category) UnmarshalText(text []byte) error {
+	i, err := placeOf(categoryNames[:], string(text), "category")
+	*c = Category(i)
+	return err
+}
+
+func nameOf(names []string, i int, what string) ([]byte, error) {
+	if i >= len(names) {
+		return nil, fmt.Errorf("%s %d has no name", what, i)
+	}
+	return []byte(names[i]), nil
+}
+
+func placeOf(names []string, name, what string) (int, error) {
+	i := slices.Index(names, name)
+	if i < 0 {
+		return 0, fmt.Errorf("%s %q: want one of %v", what, name, names)
+	}
+	return i, nil
+}
+
 // Nodes says how the lower node of a band's index follows the band below.
 type Nodes uint8
 
@@ -45,6 +73,18 @@ const (
 	Stepped    Nodes = iota // 1, 51, 101, 201, 301
 	Continuous              // 0, 50, 100, 200, 300
 )
+
+var nodeNames = [...]string{"stepped", "continuous"}
+
+// MarshalText writes stepped or continuous.
+func (n Nodes) MarshalText() ([]byte, error) { return nameOf(nodeNames[:], int(n), "nodes") }
+
+// UnmarshalText reads what MarshalText wrote.
+func (n *Nodes) UnmarshalText(text []byte) error {
+	i, err := placeOf(nodeNames[:], string(text), "nodes")
+	*n = Nodes(i)
+	return err
+}
 
 // upperIndex are the bands' upper nodes; the last is where the table ends.
 var upperIndex = [5]float64{50, 100, 200, 300, 500}
@@ -69,10 +109,10 @@ func BreakpointsP14() Breakpoints {
 
 // Index is a sub-index or a station's index.
 type Index struct {
-	Value    int      // rounded half up; 500 when Above
-	Exact    float64  // before rounding
-	Above    bool     // beyond the table: shown as "di atas 500" with the concentration
-	Category Category // from the rounded value
+	Value    int      `json:"value"`           // rounded half up; 500 when Above
+	Exact    float64  `json:"exact"`           // before rounding
+	Above    bool     `json:"above,omitempty"` // beyond the table: shown as "di atas 500" with the concentration
+	Category Category `json:"category"`        // from the rounded value
 }
 
 // String writes the value, or "di atas 500".
@@ -130,8 +170,8 @@ func CategoryOf(index int) Category {
 // parameter.
 type Station struct {
 	Index
-	Dominant Parameter
-	Judged   int // of the seven parameters
+	Dominant Parameter `json:"dominant"`
+	Judged   int       `json:"judged"` // of the seven parameters
 }
 
 // StationIndex joins sub-indices. ok is false without any. Of equal ones the

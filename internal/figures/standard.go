@@ -12,11 +12,28 @@ const (
 	Year    Period = "1y"  // the calendar year, WIB
 )
 
+// hours is the period's length; 0 for an unknown one.
+func (p Period) hours() int {
+	switch p {
+	case Hours1:
+		return 1
+	case Hours3:
+		return 3
+	case Hours8:
+		return 8
+	case Hours24:
+		return 24
+	case Year:
+		return 365 * 24
+	}
+	return 0
+}
+
 // Limit is one national ambient standard, µg/m³ at 25 °C and 1 atm.
 type Limit struct {
-	Quantity string // catalogue name, or nmhc, tsp, pb
-	Period   Period
-	Limit    float64
+	Quantity string  `json:"quantity"`
+	Period   Period  `json:"period"`
+	Limit    float64 `json:"limit"`
 }
 
 // LimitsPP22 returns PP 22/2021 Lampiran VII.
@@ -47,28 +64,49 @@ type Episode struct {
 // sequence of hours, oldest first; a window counts from 75 % valid hours. It
 // serves n = 1 for clock hours too.
 func RollingEpisodes(hours []Hour, n int, limit float64, share float64) []Episode {
+	return episodesOf(RollingMeans(hours, n, share), n-1, limit)
+}
+
+// episodesOf finds the runs of windows above a limit; the first of them ends with
+// hour first.
+func episodesOf(windows []Hour, first int, limit float64) []Episode {
 	var out []Episode
 	open := false
-	for end := n - 1; end < len(hours); end++ {
+	for i, w := range windows {
+		if !w.Valid || w.Mean <= limit {
+			open = false
+			continue
+		}
+		end := first + i
+		if !open {
+			out = append(out, Episode{From: end, To: end, Peak: w.Mean})
+			open = true
+			continue
+		}
+		last := &out[len(out)-1]
+		last.To, last.Peak = end, max(last.Peak, w.Mean)
+	}
+	return out
+}
+
+// RollingMeans are the means over each n hours in a row, by the hour; one is valid
+// from the share of valid hours on.
+func RollingMeans(hours []Hour, n int, share float64) []Hour {
+	if len(hours) < n {
+		return nil
+	}
+	out := make([]Hour, len(hours)-n+1)
+	for i := range out {
 		sum, valid := 0.0, 0
-		for _, h := range hours[end-n+1 : end+1] {
+		for _, h := range hours[i : i+n] {
 			if h.Valid {
 				sum += h.Mean
 				valid++
 			}
 		}
-		if valid == 0 || float64(valid) < share*float64(n) || sum/float64(valid) <= limit {
-			open = false
-			continue
+		if valid > 0 && float64(valid) >= share*float64(n) {
+			out[i] = Hour{Mean: sum / float64(valid), Valid: true}
 		}
-		mean := sum / float64(valid)
-		if !open {
-			out = append(out, Episode{From: end, To: end, Peak: mean})
-			open = true
-			continue
-		}
-		last := &out[len(out)-1]
-		last.To, last.Peak = end, max(last.Peak, mean)
 	}
 	return out
 }

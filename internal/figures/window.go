@@ -5,9 +5,9 @@ import "math"
 // Gates say how much of a span must be there for it to count (settings with
 // these defaults: three quarters, as EAQI and the US rule).
 type Gates struct {
-	HourShare  float64 // of the expected readings of an hour
-	DayHours   int     // valid hours of 24
-	NewestHour int     // the newest valid hour of a running window is at most this many hours old
+	HourShare  float64 `json:"hour_share"`  // of the expected readings of an hour
+	DayHours   int     `json:"day_hours"`   // valid hours of 24
+	NewestHour int     `json:"newest_hour"` // the newest valid hour of a running window is at most this many hours old
 }
 
 // DefaultGates returns 75 %, 18 hours and 3 hours.

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config says how to run influxd.
@@ -66,7 +68,7 @@ func Find() (string, error) {
 	if p, err := exec.LookPath("influxd"); err == nil {
 		return p, nil
 	}
-	return "", errors.New("find influxd: neither PANTAU_INFLUXD nor .setup/bin/influxd nor the PATH has it: run `make setup`")
+	return "", errors.New("find influxd: neither PANTAU_INFLUXD nor .setup/bin/influxd nor the PATH has it: run `./setup.sh test`")
 }
 
 const configText = `reporting-disabled = true
@@ -87,7 +89,6 @@ bind-address = "127.0.0.1:0"
   auth-enabled = %v
   log-enabled = false
   max-row-limit = 0
-  flux-enabled = true
 [monitor]
   store-enabled = false
 [subscriber]
@@ -214,8 +215,22 @@ func (s *Server) Kill() {
 }
 
 // Pause and Resume stop the process in its tracks (SIGSTOP) and let it go on: a
-// database that takes connections and never answers.
-func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+// database that takes connections and never answers. Pause returns once it stands.
+func (s *Server) Pause() error {
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("pause influxd: %w", err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, s.PID(), nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait until influxd is paused: %w", err)
+		}
+		return nil
+	}
+}
 
 // Resume is Pause's end.
 func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
@@ -239,4 +254,44 @@ func New(t TB) *Server {
 	}
 	t.Cleanup(s.Kill)
 	return s
+}
+
+// shared is the InfluxDB of Shared, once somebody asked for it.
+var shared struct {
+	once   sync.Once
+	dir    string
+	server *Server
+	err    error
+}
+
+// Shared returns the one InfluxDB of all tests of a package that do it no harm,
+// each with buckets of its own. The package's TestMain
+// must be Run.
+func Shared(t TB) *Server {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "pantau-influxdb-*"); shared.err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		shared.server, shared.err = Start(ctx, Config{Dir: shared.dir})
+	})
+	if shared.err != nil {
+		t.Fatalf("%v", shared.err)
+	}
+	return shared.server
+}
+
+// Run runs a package's tests (m is a *testing.M), ends the database that they
+// shared, and returns the exit code.
+func Run(m interface{ Run() int }) int {
+	code := m.Run()
+	if shared.server != nil {
+		shared.server.Kill()
+	}
+	if err := os.RemoveAll(shared.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "remove the tests' InfluxDB:", err)
+	}
+	return code
 }

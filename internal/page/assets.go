@@ -10,9 +10,13 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
+
+//go:embed tokens.css
+var tokens []byte
 
 //go:embed style.css
 var style []byte
@@ -20,8 +24,12 @@ var style []byte
 //go:embed icon.svg
 var icon []byte
 
-// Style returns the style sheet that all pages share.
-func Style() []byte { return style }
+// Tokens returns the part of the style sheet that names colours and the font, for
+// pages that bring a style of their own.
+func Tokens() []byte { return tokens }
+
+// Style returns the style sheet that the staff's pages and the gateway's share.
+func Style() []byte { return slices.Concat(tokens, style) }
 
 // Icon returns the SVG icon that browsers show in tabs.
 func Icon() []byte { return icon }
@@ -94,7 +102,7 @@ func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Vary", "Accept-Encoding")
 	body := f.raw
-	accepted := encodings(r.Header.Get("Accept-Encoding"))
+	accepted := Encodings(r.Header.Get("Accept-Encoding"))
 	if f.brot != nil && accepted["br"] {
 		body = f.brot
 		h.Set("Content-Encoding", "br")
@@ -108,8 +116,8 @@ func (a *Assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// encodings reads Accept-Encoding (RFC 9110 §12.5.3); "q=0" refuses.
-func encodings(header string) map[string]bool {
+// Encodings reads Accept-Encoding (RFC 9110 §12.5.3); "q=0" refuses.
+func Encodings(header string) map[string]bool {
 	out := map[string]bool{}
 	for part := range strings.SplitSeq(header, ",") {
 		name, parameters, _ := strings.Cut(strings.TrimSpace(part), ";")

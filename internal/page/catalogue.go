@@ -4,7 +4,7 @@ package page
 // grouped by a prefix: layout, time, span, age; q (quantities), kind, flag, gap,
 // loss, clock (quality of time), state; then the pages by name. Plain words that
 // a technician reads without a manual; no text ends a sentence it did not begin.
-var catalogue = merge(shared, staff)
+var catalogue = merge(shared, staff, staffAir, settings, people, reports, programs, public)
 
 func merge(parts ...map[Key]Text) map[Key]Text {
 	all := map[Key]Text{}
@@ -49,6 +49,9 @@ var shared = map[Key]Text{
 	"q.o3":              {"O₃", "O₃"},
 	"q.no2":             {"NO₂", "NO₂"},
 	"q.hc":              {"HC", "HC"},
+	"q.nmhc":            {"NMHC", "NMHC"},
+	"q.tsp":             {"TSP (debu)", "TSP (dust)"},
+	"q.pb":              {"Pb (timbal)", "Pb (lead)"},
 	"q.so2_ppb":         {"SO₂", "SO₂"},
 	"q.o3_ppb":          {"O₃", "O₃"},
 	"q.no2_ppb":         {"NO₂", "NO₂"},

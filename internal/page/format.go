@@ -117,6 +117,34 @@ func (l Lang) Date(t time.Time) string {
 	return strconv.Itoa(t.Day()) + " " + months[l][t.Month()-1] + " " + strconv.Itoa(t.Year())
 }
 
+// ShortDate writes the day in WIB as an axis has room for it: 23 Nov.
+func (l Lang) ShortDate(t time.Time) string {
+	return strconv.Itoa(t.In(WIB).Day()) + " " + l.ShortMonth(t)
+}
+
+// ShortMonth writes the month in WIB in three letters: Nov, Agu.
+func (l Lang) ShortMonth(t time.Time) string {
+	name := months[l][t.In(WIB).Month()-1]
+	if name == "Agustus" {
+		return "Agu"
+	}
+	return name[:3]
+}
+
+// Month writes month and year in WIB: November 2026.
+func (l Lang) Month(t time.Time) string {
+	t = t.In(WIB)
+	return months[l][t.Month()-1] + " " + strconv.Itoa(t.Year())
+}
+
+var weekdays = map[Lang][7]string{
+	Indonesian: {"Minggu", "Senin", "Selasa", "Rabu", "Kamis", "Jumat", "Sabtu"},
+	English:    {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"},
+}
+
+// Weekday names a day of the week.
+func (l Lang) Weekday(d time.Weekday) string { return weekdays[l][d] }
+
 // Moment writes day, time and zone: "23 November 2026 pukul 09.05 WIB".
 func (l Lang) Moment(t time.Time) string {
 	return l.T("time.moment", l.Date(t), l.Clock(t))
@@ -159,16 +187,27 @@ func span(d time.Duration) (n int64, unit string) {
 // maxPlain bounds what a device or a person may put into one place of a page.
 const maxPlain = 160
 
-// Plain makes foreign text harmless to read: control characters and marks that
+// Clean makes foreign text harmless to read: control characters and marks that
 // change the writing direction or hide (Unicode Cf) become U+FFFD, what is not
-// UTF-8 too, and it ends with an ellipsis after 160 characters. It does not
-// escape HTML: templates do.
-func Plain(s string) string {
-	clean := strings.Map(func(r rune) rune {
+// UTF-8 too. It does not escape HTML: templates do.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
 			return utf8.RuneError
 		}
 		return r
 	}, s)
-	return shorten(clean, maxPlain)
 }
+
+// Said is what somebody wrote into a field of several lines: Clean, with its line
+// breaks.
+func Said(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		lines = append(lines, Clean(strings.TrimRight(line, "\r\n")))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Plain is Clean, and ends with an ellipsis after 160 characters.
+func Plain(s string) string { return shorten(Clean(s), maxPlain) }

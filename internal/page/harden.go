@@ -1,6 +1,9 @@
 package page
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // Policy is the Content-Security-Policy of every page: only this server's own
 // files, nothing inline, nothing evaluated, never in a frame.
@@ -19,4 +22,10 @@ func Harden(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// PolicyWithImages is Policy for a page that also shows pictures of one other
+// origin, for example https://tile.example.
+func PolicyWithImages(origin string) string {
+	return strings.Replace(Policy, "img-src 'self'", "img-src 'self' "+origin, 1)
 }

@@ -90,6 +90,9 @@ func TestForeignTextStaysText(t *testing.T) {
 	if got := string(bdi(`<script>alert(1)</script>`)); got != "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi>" {
 		t.Errorf("got %s", got)
 	}
+	if got := Said("satu\r\ndua\u202e\n" + strings.Repeat("é", 1000)); !strings.HasPrefix(got, "satu\ndua\ufffd\né") || len([]rune(got)) != 1010 {
+		t.Errorf("Said keeps lines and length: %d characters, %.40q", len([]rune(got)), got)
+	}
 }
 
 var verb = regexp.MustCompile(`%[a-z%]`)

@@ -161,6 +161,7 @@ func Funcs(l Lang) template.FuncMap {
 		"unit":   func(u telemetry.Unit) string { return Unit(u) },
 		"span":   l.Span,
 		"plain":  bdi,
+		"said":   said,
 		"when":   func(t time.Time) template.HTML { return timeTag(t, "", l.Moment(t)) },
 		"clock":  func(t time.Time) template.HTML { return timeTag(t, "", l.Clock(t)+" WIB") },
 		"hour":   func(t time.Time) template.HTML { return timeTag(t, "", l.Clock(t)) }, // where the zone stands beside
@@ -174,6 +175,11 @@ func Funcs(l Lang) template.FuncMap {
 // bdi isolates foreign text, so that its writing direction ends where it ends.
 func bdi(s string) template.HTML {
 	return template.HTML("<bdi>" + template.HTMLEscapeString(Plain(s)) + "</bdi>")
+}
+
+// said is bdi for what signed-in people wrote, as long as they wrote it.
+func said(s string) template.HTML {
+	return template.HTML("<bdi>" + strings.ReplaceAll(template.HTMLEscapeString(Said(s)), "\n", "<br>") + "</bdi>")
 }
 
 func timeTag(t time.Time, attributes, text string) template.HTML {

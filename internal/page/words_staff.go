@@ -3,12 +3,7 @@ package page
 // staff is what the server's pages say.
 var staff = map[Key]Text{
 
-	"welcome.title":       {"Selamat datang", "Welcome"},
-	"welcome.description": {"Pantau mengumpulkan hasil ukur udara, sampah, energi, dan air dari sensor di lapangan.", "Pantau collects measurements of air, waste, energy and water from sensors in the field."},
-	"welcome.lead":        {"Pantau mengumpulkan hasil ukur udara, sampah, energi, dan air dari sensor di lapangan, dan menyimpan setiap bacaan tepat satu kali.", "Pantau collects measurements of air, waste, energy and water from sensors in the field, and keeps every reading exactly once."},
-	"welcome.public":      {"Halaman untuk warga belum dibuka di pemasangan ini.", "The pages for citizens are not open yet in this installation."},
-	"welcome.staff":       {"Petugas dinas masuk untuk melihat jaringan, nilai langsung, dan peringatan.", "Agency staff sign in to see the network, live values and alerts."},
-	"welcome.sign_in":     {"Masuk untuk petugas", "Staff sign-in"},
+	"welcome.sign_in": {"Masuk untuk petugas", "Staff sign-in"},
 
 	"role.viewer":     {"pengamat", "viewer"},
 	"role.operator":   {"operator", "operator"},
@@ -107,6 +102,7 @@ var staff = map[Key]Text{
 	"alerts.no_data":    {"%s: tidak ada data", "%s: no data"},
 	"alerts.silent":     {"Gateway tidak terdengar", "Gateway is silent"},
 	"alerts.value":      {"terbaca %s", "read %s"},
+	"alerts.server":     {"Server ini", "This server"},
 	"alerts.since":      {"sejak", "since"},
 	"alerts.take":       {"Tangani", "Acknowledge"},
 	"alerts.take_what":  {"Tangani: %s, %s", "Acknowledge: %s, %s"},
@@ -142,7 +138,7 @@ var staff = map[Key]Text{
 	"gateway.version":      {"Versi", "Version"},
 	"gateway.version_none": {"tidak disebut", "not told"},
 	"gateway.node":         {"Alamat jaringan", "Network name"},
-	"gateway.district":     {"Wilayah (kode BPS)", "District (BPS code)"},
+	"gateway.district":     {"Wilayah", "District"},
 	"gateway.site":         {"Lokasi", "Site"},
 	"gateway.none":         {"belum diisi", "not set"},
 	"gateway.since":        {"Keadaan sejak", "In this state since"},

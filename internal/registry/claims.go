@@ -53,18 +53,7 @@ func (r *Registry) NewClaim(ctx context.Context, g Gateway) (secret []byte, expi
 		return nil, time.Time{}, fmt.Errorf("make a claim for %s: %w", g.Node, err)
 	}
 	err = r.change(ctx, g.Node, func(have *Gateway) error {
-		if have.Node.IsZero() || have.Revoked {
-			created := have.Created
-			if created.IsZero() {
-				created = now
-			}
-			*have = Gateway{Node: g.Node, Name: g.Name, District: g.District, Site: g.Site, Credential: Unclaimed, Created: created}
-		}
-		for _, f := range []struct{ to, from *string }{{&have.Name, &g.Name}, {&have.District, &g.District}, {&have.Site, &g.Site}} {
-			if *f.from != "" {
-				*f.to = *f.from
-			}
-		}
+		have.register(g, now)
 		have.Claim = &Claim{Hash: claimHash(secret), Expires: expires}
 		return nil
 	})
@@ -72,6 +61,44 @@ func (r *Registry) NewClaim(ctx context.Context, g Gateway) (secret []byte, expi
 		return nil, time.Time{}, fmt.Errorf("make a claim: %w", err)
 	}
 	return secret, expires, nil
+}
+
+// register takes what people say of a node; one that is new, or was revoked,
+// begins without a credential.
+func (g *Gateway) register(as Gateway, now time.Time) {
+	if g.Node.IsZero() || g.Revoked {
+		created := g.Created
+		if created.IsZero() {
+			created = now
+		}
+		*g = Gateway{Node: as.Node, Credential: Unclaimed, Created: created, Simulated: as.Simulated || g.Simulated}
+	}
+	for _, f := range []struct{ to, from *string }{{&g.Name, &as.Name}, {&g.District, &as.District}, {&g.Site, &as.Site}} {
+		if *f.from != "" {
+			*f.to = *f.from
+		}
+	}
+}
+
+// Admit makes a certificate that another authority signed a node's credential:
+// key is its public key (as KeyHash names it), expires its end. It registers g,
+// if it is new or was revoked. As after Renew, the certificate before stays good
+// until the new one is used.
+func (r *Registry) Admit(ctx context.Context, g Gateway, key string, expires time.Time) error {
+	if err := r.check(&g); err != nil {
+		return fmt.Errorf("admit %s: %w", g.Node, err)
+	}
+	if err := r.needSite(ctx, &g); err != nil {
+		return fmt.Errorf("admit %s: %w", g.Node, err)
+	}
+	return r.change(ctx, g.Node, func(have *Gateway) error {
+		have.register(g, r.o.Now().UTC())
+		if have.Key != key {
+			have.OldKey = have.Key
+		}
+		have.Credential, have.Key, have.Password, have.Claim, have.Expires = Certificate, key, "", nil, expires
+		return nil
+	})
 }
 
 // Redeem binds a claim to a public key (as KeyHash names it) and makes that the

@@ -1,6 +1,6 @@
 // Package registry knows what belongs to the installation: gateways and other
-// nodes with their credentials and one-time claims, the sites where they hang,
-// and the 35 districts of Jawa Tengah.
+// nodes with their credentials, their one-time claims and the site where each
+// hangs.
 //
 // It promises that every change is durable in the key-value store before it is
 // true, that Authenticate answers from memory, that no secret is kept in the

@@ -32,13 +32,24 @@ const (
 	maxImportRows   = 100_000
 )
 
+// Importing says how an import is done.
+type Importing struct {
+	Dry       bool // only check
+	Simulated bool // the nodes are played: refused where real ones are registered
+}
+
 // Import reads a CSV with the head group,name,password,district,site (comma or
 // semicolon) and registers every line as a node with a password. It first checks
-// all lines: with a single wrong cell nothing is imported. dry only checks. A
+// all lines: with a single wrong cell nothing is imported. A
 // node that is there with a password already gets the new password, district and
 // site; a revoked one or one with a certificate is a wrong cell. Without a
 // district the group is taken, if it is one; a site that is new is registered.
-func (r *Registry) Import(ctx context.Context, in io.Reader, dry bool) (ImportResult, error) {
+func (r *Registry) Import(ctx context.Context, in io.Reader, how Importing) (ImportResult, error) {
+	if how.Simulated {
+		if err := r.mayPlay(); err != nil {
+			return ImportResult{}, fmt.Errorf("import simulated gateways: %w", err)
+		}
+	}
 	rows, wrong, err := r.readImport(in)
 	if err != nil {
 		return ImportResult{}, fmt.Errorf("import gateways: %w", err)
@@ -46,13 +57,14 @@ func (r *Registry) Import(ctx context.Context, in io.Reader, dry bool) (ImportRe
 	if len(wrong) > 0 {
 		return ImportResult{Errors: wrong}, nil
 	}
-	if dry {
+	if how.Dry {
 		return ImportResult{Imported: len(rows)}, nil
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	// An argon2 keeps a processor busy, a write waits for the disk.
 	work.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for _, row := range rows {
+		row.gateway.Simulated = how.Simulated
 		work.Go(func() error { return r.importRow(ctx, row) })
 	}
 	if err := work.Wait(); err != nil {
@@ -85,12 +97,12 @@ func (r *Registry) importRow(ctx context.Context, row importRow) error {
 		}
 	}
 	err := r.change(ctx, row.gateway.Node, func(g *Gateway) error {
-		created := g.Created
+		created, simulated := g.Created, g.Simulated
 		if created.IsZero() {
 			created = r.o.Now().UTC()
 		}
 		*g = row.gateway
-		g.Credential, g.Password, g.Created = Password, hash, created
+		g.Credential, g.Password, g.Created, g.Simulated = Password, hash, created, g.Simulated || simulated
 		return nil
 	})
 	return err
@@ -124,7 +136,7 @@ func (r *Registry) readImport(in io.Reader) (good []importRow, wrong []string, e
 			wrong = append(wrong, fmt.Sprintf("line %d, column %d (%s): %v", line, column+1, ImportColumns[column], err))
 		}
 	}
-	first := map[telemetry.Node]int{}
+	first := map[string]int{}    // in lower case
 	sites := map[string]string{} // district by site, of this file
 	for {
 		row, err := rows.Read()
@@ -151,10 +163,10 @@ func (r *Registry) readImport(in io.Reader) (good []importRow, wrong []string, e
 		if err != nil {
 			bad(line, column, err)
 		}
-		if at, twice := first[g.Node]; twice {
-			bad(line, 1, fmt.Errorf("%s stands in line %d already", g.Node, at))
+		if at, twice := first[strings.ToLower(g.Node.String())]; twice {
+			bad(line, 1, fmt.Errorf("%s stands in line %d already, in whatever case", g.Node, at))
 		} else {
-			first[g.Node] = line
+			first[strings.ToLower(g.Node.String())] = line
 		}
 		if have, ok := r.Gateway(g.Node); ok && have.Revoked {
 			bad(line, 1, fmt.Errorf("%s was revoked: only a new claim (pantau gateway add) lets it in again", g.Node))

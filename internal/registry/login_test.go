@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pantau-id/pantau/internal/places"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -126,7 +127,7 @@ func TestPasswordLogin(t *testing.T) {
 	w := newWorld(t)
 	importing := func(line string) {
 		t.Helper()
-		result, err := w.Import(t.Context(), strings.NewReader("group,name,password,district,site\n"+line+"\n"), false)
+		result, err := w.Import(t.Context(), strings.NewReader("group,name,password,district,site\n"+line+"\n"), Importing{})
 		if err != nil || len(result.Errors) > 0 {
 			t.Fatal(result, err)
 		}
@@ -211,7 +212,7 @@ func TestPasswordChecksAreBounded(t *testing.T) {
 func TestImportNamesEachWrongCell(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	if err := w.PutSite(ctx, Site{Code: "pasar", District: "3301"}); err != nil {
+	if err := w.places.PutSite(ctx, places.Site{Code: "pasar", District: "3301"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.redeem(w.claim(balaikota), "k"); err != nil {
@@ -229,7 +230,7 @@ func TestImportNamesEachWrongCell(t *testing.T) {
 		"ma+ker,x,averylongpassword,3374,",
 		"maker,,averylongpassword,3374,",
 		"maker,x,averylongpassword,9999,",
-		"maker,good,averylongpassword,3374,",
+		"maker,Good,averylongpassword,3374,",
 		"maker,far,averylongpassword,3374,pasar",
 		"maker,where,averylongpassword,,nowhere",
 		"maker,few,averylongpassword",
@@ -238,17 +239,19 @@ func TestImportNamesEachWrongCell(t *testing.T) {
 		"maker,a,averylongpassword,3374,tugu",
 		"maker,b,averylongpassword,3373,tugu",
 		`maker,"quo"te,averylongpassword,3374,`,
+		"maker,c,averylongpassword,3374,Jalan Tugu 1",
 	}, "\n")
 	for _, dry := range []bool{true, false} {
-		result, err := w.Import(ctx, strings.NewReader(file), dry)
+		result, err := w.Import(ctx, strings.NewReader(file), Importing{Dry: dry})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := []string{
 			"line 3, column 3 (password)", "line 4, column 1 (group)", "line 5, column 2 (name)", "line 6, column 4 (district)",
-			"line 7, column 2 (name): maker/good stands in line 2 already", "line 8, column 5 (site): site \"pasar\" lies in district 3301",
+			"line 7, column 2 (name): maker/Good stands in line 2 already, in whatever case", "line 8, column 5 (site): site \"pasar\" lies in district 3301",
 			"line 9, column 5 (site)", "line 10: 3 columns, want 5", "line 11, column 2 (name): 3374/balaikota has a certificate",
 			"line 12, column 2 (name): 3374/gone was revoked", "line 14, column 5 (site)", "line 15",
+			`line 16, column 5 (site): site "Jalan Tugu 1": want 1 to 64 letters`,
 		}
 		for i := range max(len(want), len(result.Errors)) {
 			if i >= len(want) || i >= len(result.Errors) || !strings.HasPrefix(result.Errors[i], want[i]) {
@@ -271,7 +274,7 @@ func TestImportForms(t *testing.T) {
 		"\ufeffgroup;name;password;district;site\r\n3374;b;averylongpassword;;\r\n",
 		"group,name,password,district,site\n",
 	} {
-		result, err := w.Import(t.Context(), strings.NewReader(file), false)
+		result, err := w.Import(t.Context(), strings.NewReader(file), Importing{})
 		if err != nil || len(result.Errors) > 0 || result.Imported != []int{1, 1, 0}[i] {
 			t.Errorf("file %d: %+v, %v", i, result, err)
 		}
@@ -282,7 +285,7 @@ func TestImportForms(t *testing.T) {
 		}
 	}
 	for _, file := range []string{"", "name,group,password,district,site\n", "group,name\n", "\x00\x01"} {
-		if _, err := w.Import(t.Context(), strings.NewReader(file), false); err == nil {
+		if _, err := w.Import(t.Context(), strings.NewReader(file), Importing{}); err == nil {
 			t.Errorf("%q was taken", file)
 		}
 	}
@@ -299,11 +302,11 @@ func importFile(n int) string {
 
 func TestImportOfMany(t *testing.T) {
 	w := newWorld(t)
-	result, err := w.Import(t.Context(), strings.NewReader(importFile(10_000)), true)
+	result, err := w.Import(t.Context(), strings.NewReader(importFile(10_000)), Importing{Dry: true})
 	if err != nil || result.Imported != 10_000 || len(result.Errors) > 0 || len(w.Gateways()) != 0 {
 		t.Fatal(result, err)
 	}
-	if result, err = w.Import(t.Context(), strings.NewReader(importFile(50)), false); err != nil || result.Imported != 50 {
+	if result, err = w.Import(t.Context(), strings.NewReader(importFile(50)), Importing{}); err != nil || result.Imported != 50 {
 		t.Fatal(result, err)
 	}
 	if n := len(w.Gateways()); n != 50 {

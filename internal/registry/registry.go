@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pantau-id/pantau/internal/lifecycle"
+	"github.com/pantau-id/pantau/internal/places"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -38,7 +41,10 @@ type Gateway struct {
 	Password   string         `json:"password,omitempty"` // argon2id
 	Claim      *Claim         `json:"claim,omitempty"`    // the newest; older ones are void
 	Revoked    bool           `json:"revoked,omitempty"`
-	Created    time.Time      `json:"created"`
+	// Simulated says that nothing of it is real. It is said when the node is new and
+	// stays: what a node says of itself in its birth is only shown.
+	Simulated bool      `json:"simulated,omitempty"`
+	Created   time.Time `json:"created"`
 }
 
 // KV is the durable store.
@@ -47,15 +53,27 @@ type KV interface {
 	Put(ctx context.Context, key string, value []byte) (revision uint64, err error)
 	Create(ctx context.Context, key string, value []byte) (revision uint64, err error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string) error
 	List(ctx context.Context, prefix string) (map[string][]byte, error)
 	Watch(ctx context.Context, prefix string, fn func(key string, value []byte, revision uint64)) error
+}
+
+// Sites are the places where gateways may hang.
+type Sites interface {
+	Site(code string) (places.Site, bool)
+	// NeedSite adds a site if there is none of that code.
+	NeedSite(ctx context.Context, code, district string, simulated bool) error
 }
 
 // Options of a Registry.
 type Options struct {
 	KV     KV
+	Sites  Sites // nil: no gateway may name one
 	Logger *slog.Logger
 	Now    func() time.Time // default time.Now
+	// Named is called when a node's entry names another site than before ("" =
+	// none). It must not block.
+	Named func(n telemetry.Node, before, now string)
 	// Revoked is called when what a node has shown at its login is no longer good
 	// (revoked, claimed anew, other password): cut its connection. By then the
 	// change is durable and logins obey it. It must not block.
@@ -70,14 +88,13 @@ type Registry struct {
 	o      Options
 	proofs proofs
 	used   chan use // logins by a renewed key
-	cancel context.CancelFunc
-	loops  sync.WaitGroup
+	stack  lifecycle.Stack
 
 	mu       sync.RWMutex
 	gateways map[telemetry.Node]Gateway
+	spelt    map[string]map[string]int // in lower case: how often groups and nodes are spelt how
 	claims   map[string]telemetry.Node // by Claim.Hash
-	sites    map[string]Site
-	seen     map[string]uint64 // revision by key, so that an older echo of the watch changes nothing
+	seen     map[string]uint64         // revision by key, so that an older echo of the watch changes nothing
 }
 
 const gatewayPrefix = "gateway/"
@@ -97,7 +114,8 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	}
 	r := &Registry{
 		o: o, used: make(chan use, 64),
-		gateways: map[telemetry.Node]Gateway{}, claims: map[string]telemetry.Node{}, sites: map[string]Site{}, seen: map[string]uint64{},
+		gateways: map[telemetry.Node]Gateway{}, spelt: map[string]map[string]int{},
+		claims: map[string]telemetry.Node{}, seen: map[string]uint64{},
 	}
 	if err := r.proofs.init(); err != nil {
 		return nil, fmt.Errorf("open the registry: %w", err)
@@ -109,63 +127,37 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	for key, value := range all {
 		r.learn(key, value, 0)
 	}
-	follow, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.cancel = cancel
-	r.loops.Go(func() { r.follow(follow) })
-	r.loops.Go(func() { r.retireKeys(follow) })
+	r.stack.Go("following the registry", r.follow)
+	r.stack.Go("retiring keys", r.retireKeys)
 	return r, nil
 }
 
 // Close ends following.
-func (r *Registry) Close(ctx context.Context) error {
-	r.cancel()
-	done := make(chan struct{})
-	go func() {
-		r.loops.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (r *Registry) Close(ctx context.Context) error { return r.stack.Close(ctx) }
 
 // follow learns what other processes change.
 func (r *Registry) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := r.o.KV.Watch(ctx, "", r.learn)
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		r.o.Logger.Error("following the registry was interrupted", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+	if err := r.o.KV.Watch(ctx, "", r.learn); err != nil && ctx.Err() == nil {
+		r.o.Logger.Error("the registry is followed no more; what is known of it stays", "error", err)
 	}
 }
 
 // learn takes one value of the store.
 func (r *Registry) learn(key string, value []byte, revision uint64) {
 	var err error
-	cut := telemetry.Node{}
+	var cut telemetry.Node
+	var old, now Gateway
 	r.mu.Lock()
-	if revision >= r.seen[key] {
+	if name, gateway := strings.CutPrefix(key, gatewayPrefix); gateway && revision >= r.seen[key] {
 		r.seen[key] = revision
-		name, gateway := strings.CutPrefix(key, gatewayPrefix)
-		code, site := strings.CutPrefix(key, sitePrefix)
-		switch {
-		case gateway:
-			cut, err = r.learnGateway(name, value)
-		case site:
-			err = r.learnSite(code, value)
-		}
+		old, now, cut, err = r.learnGateway(name, value)
 	}
 	r.mu.Unlock()
 	if err != nil {
 		r.o.Logger.Error("the registry holds an entry that can't be read; what was known of it stays", "key", key, "error", err)
+	}
+	if r.o.Named != nil && old.Site != now.Site {
+		r.o.Named(cmp.Or(now.Node, old.Node), old.Site, now.Site)
 	}
 	if !cut.IsZero() {
 		r.proofs.forget(cut)
@@ -175,19 +167,19 @@ func (r *Registry) learn(key string, value []byte, revision uint64) {
 	}
 }
 
-// learnGateway returns the node whose login is no longer good, if that is so.
-func (r *Registry) learnGateway(name string, value []byte) (cut telemetry.Node, err error) {
+// learnGateway returns the entry before and now, and the node whose login is no
+// longer good, if that is so.
+func (r *Registry) learnGateway(name string, value []byte) (old, g Gateway, cut telemetry.Node, err error) {
 	node, err := telemetry.ParseNode(name)
 	if err != nil {
-		return cut, err
+		return old, g, cut, err
 	}
-	var g Gateway
 	if value != nil {
 		if err := json.Unmarshal(value, &g); err != nil {
-			return cut, err
+			return Gateway{}, Gateway{}, cut, err
 		}
 	}
-	old := r.gateways[node]
+	old, known := r.gateways[node]
 	if old.Claim != nil {
 		delete(r.claims, old.Claim.Hash)
 	}
@@ -199,11 +191,54 @@ func (r *Registry) learnGateway(name string, value []byte) (cut telemetry.Node, 
 	} else {
 		r.gateways[node] = g
 	}
+	if known != (value != nil) {
+		r.spell(node, value != nil)
+	}
 	byKey := old.Key != "" && g.allows(old.Key) != nil && g.allows(old.OldKey) != nil
 	if byKey || old.Password != "" && (g.Revoked || g.Password != old.Password) {
-		return node, nil
+		cut = node
 	}
-	return cut, nil
+	return old, g, cut, nil
+}
+
+// spell notes how a node that came, or went, is spelt. r.mu is held.
+func (r *Registry) spell(n telemetry.Node, came bool) {
+	for _, s := range []string{n.Group, n.String()} {
+		lower := strings.ToLower(s)
+		spellings := r.spelt[lower]
+		switch {
+		case came && spellings == nil:
+			r.spelt[lower] = map[string]int{s: 1}
+		case came:
+			spellings[s]++
+		case spellings[s] > 1:
+			spellings[s]--
+		default:
+			delete(spellings, s)
+		}
+		if len(r.spelt[lower]) == 0 {
+			delete(r.spelt, lower)
+		}
+	}
+}
+
+// checkSpelling refuses a new node whose name, or whose group's, differs from
+// another's by upper and lower case alone: people would take them for one.
+// [tck-id-case-sensitivity-sparkplug-ids]
+func (r *Registry) checkSpelling(n telemetry.Node) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if _, known := r.gateways[n]; known {
+		return nil
+	}
+	for _, s := range []string{n.Group, n.String()} {
+		for other := range r.spelt[strings.ToLower(s)] {
+			if other != s {
+				return fmt.Errorf("node %s: there is %s already, which differs by upper and lower case alone: choose another name", n, other)
+			}
+		}
+	}
+	return nil
 }
 
 // Gateways lists all nodes, by name.
@@ -271,13 +306,21 @@ func (r *Registry) check(g *Gateway) error {
 	if _, err := telemetry.ParseNode(g.Node.String()); err != nil {
 		return err
 	}
+	if err := r.checkSpelling(g.Node); err != nil {
+		return err
+	}
 	if g.District == "" {
-		if _, ok := FindDistrict(g.Node.Group); ok {
+		if _, ok := places.FindDistrict(g.Node.Group); ok {
 			g.District = g.Node.Group
 		}
 	}
 	if err := checkDistrict(g.District); g.District != "" && err != nil {
 		return err
+	}
+	if g.Simulated {
+		if err := r.mayPlay(); err != nil {
+			return err
+		}
 	}
 	if g.Site != "" {
 		if err := r.checkSiteOf(g); err != nil {
@@ -288,7 +331,7 @@ func (r *Registry) check(g *Gateway) error {
 }
 
 func checkDistrict(code string) error {
-	if _, ok := FindDistrict(code); !ok {
+	if _, ok := places.FindDistrict(code); !ok {
 		return fmt.Errorf("district %q: want the BPS code of a kabupaten or kota of Jawa Tengah, for example 3374", code)
 	}
 	return nil

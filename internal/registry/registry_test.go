@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pantau-id/pantau/ingest/journal"
+	"github.com/pantau-id/pantau/internal/places"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -26,6 +27,7 @@ type world struct {
 	now    time.Time
 	cut    chan telemetry.Node
 	misuse chan telemetry.Node
+	places *places.Store
 }
 
 func newWorld(t *testing.T) *world {
@@ -45,7 +47,20 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, kv: kv, now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC), cut: make(chan telemetry.Node, 100), misuse: make(chan telemetry.Node, 100)}
+	placesKV, err := j.KV(t.Context(), "places", journal.KVOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sites, err := places.Open(t.Context(), places.Options{KV: placesKV, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sites.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{places: sites, t: t, kv: kv, now: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC), cut: make(chan telemetry.Node, 100), misuse: make(chan telemetry.Node, 100)}
 	w.Registry = w.open()
 	return w
 }
@@ -54,7 +69,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) open() *Registry {
 	w.t.Helper()
 	r, err := Open(w.t.Context(), Options{
-		KV: w.kv, Logger: quiet, Now: func() time.Time { return w.now },
+		KV: w.kv, Sites: w.places, Logger: quiet, Now: func() time.Time { return w.now },
 		Revoked: func(n telemetry.Node) { w.cut <- n },
 		Misuse:  func(n telemetry.Node, _ error) { w.misuse <- n },
 	})
@@ -95,32 +110,6 @@ func (w *world) cuts() (out []telemetry.Node) {
 }
 
 var balaikota = telemetry.Node{Group: "3374", ID: "balaikota"}
-
-func TestDistricts(t *testing.T) {
-	list := Districts()
-	if len(list) != 35 {
-		t.Fatalf("%d districts", len(list))
-	}
-	cells := map[[2]int]bool{}
-	for _, d := range list {
-		if found, ok := FindDistrict(d.Code); !ok || found != d {
-			t.Errorf("%s is not found", d.Code)
-		}
-		if d.Lat < minLat || d.Lat > maxLat || d.Lon < minLon || d.Lon > maxLon {
-			t.Errorf("%s %s lies at %v, %v", d.Code, d.Name, d.Lat, d.Lon)
-		}
-		cells[[2]int{d.Row, d.Col}] = true
-	}
-	if len(cells) != 35 {
-		t.Errorf("two districts share a cell")
-	}
-	if d, _ := FindDistrict("3374"); d.Name != "Kota Semarang" {
-		t.Errorf("3374 is %q", d.Name)
-	}
-	if _, ok := FindDistrict("3100"); ok {
-		t.Error("3100 is found")
-	}
-}
 
 // Statement 8: a claim is of at least 128 bit, for one key, for 24 h at most; a
 // second use is refused and reported.
@@ -164,6 +153,31 @@ func TestStatement8ClaimServesOneKey(t *testing.T) {
 		t.Errorf("another key after its end: %v", err)
 	}
 	<-w.misuse
+}
+
+// People would take two names that differ by case alone for one.
+// [tck-id-case-sensitivity-sparkplug-ids]
+func TestNamesThatDifferByCaseAloneAreRefused(t *testing.T) {
+	w := newWorld(t)
+	claim := func(group, id string) error {
+		_, _, err := w.NewClaim(t.Context(), Gateway{Node: telemetry.Node{Group: group, ID: id}, Simulated: true})
+		return err
+	}
+	if err := errors.Join(claim("maker", "a"), claim("maker", "b")); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []telemetry.Node{{Group: "maker", ID: "A"}, {Group: "Maker", ID: "c"}} {
+		if err := claim(n.Group, n.ID); err == nil || !strings.Contains(err.Error(), "upper and lower case") {
+			t.Errorf("%s: %v", n, err)
+		}
+	}
+	if err := w.Remove(t.Context(), telemetry.Node{Group: "maker", ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	// What is gone stands in nobody's way, nor does a node in its own.
+	if err := errors.Join(claim("maker", "B"), claim("maker", "a")); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestClaimEndsUnused(t *testing.T) {
@@ -317,16 +331,13 @@ func TestRenewalWithLostAnswers(t *testing.T) {
 
 func TestRegistrySurvivesAStart(t *testing.T) {
 	w := newWorld(t)
-	if err := w.PutSite(t.Context(), Site{Code: "smg-1", Name: "Simpang Lima", District: "3374", Lat: -6.99, Lon: 110.42, Public: true}); err != nil {
-		t.Fatal(err)
-	}
 	secret, _, err := w.NewClaim(t.Context(), Gateway{Node: balaikota, Site: "smg-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := w.open()
-	if !slices.Equal(again.Sites(), w.Sites()) || len(again.Sites()) != 1 {
-		t.Errorf("sites %+v", again.Sites())
+	if again.SiteOf(balaikota) != "smg-1" || !slices.Equal(again.NodesAt("smg-1"), []telemetry.Node{balaikota}) {
+		t.Errorf("it hangs at %q", again.SiteOf(balaikota))
 	}
 	if _, err := again.Redeem(t.Context(), secret, "k1", w.now); err != nil {
 		t.Errorf("a claim of before the start: %v", err)
@@ -336,20 +347,8 @@ func TestRegistrySurvivesAStart(t *testing.T) {
 func TestSites(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	for _, bad := range []Site{
-		{Code: "a/b", District: "3374"},
-		{Code: "a", District: "9999"},
-		{Code: "a", District: "3374", Lat: 110.42, Lon: -6.99}, // swapped
-	} {
-		if err := w.PutSite(ctx, bad); err == nil {
-			t.Errorf("%+v was taken", bad)
-		}
-	}
-	if err := w.PutSite(ctx, Site{Code: "pasar", District: "3301"}); err != nil {
+	if err := w.places.PutSite(ctx, places.Site{Code: "pasar", District: "3301"}); err != nil {
 		t.Fatal(err)
-	}
-	if s, ok := w.Site("pasar"); !ok || s.Name != "pasar" {
-		t.Errorf("%+v", s)
 	}
 	// A gateway's district and its site's are one.
 	if _, _, err := w.NewClaim(ctx, Gateway{Node: balaikota, Site: "pasar"}); err == nil || !strings.Contains(err.Error(), "3301") {
@@ -361,14 +360,18 @@ func TestSites(t *testing.T) {
 	if g, _ := w.Gateway(telemetry.Node{Group: "maker", ID: "x"}); g.District != "3301" {
 		t.Errorf("the site's district is not taken over: %+v", g)
 	}
-	if err := w.PutSite(ctx, Site{Code: "pasar", District: "3302"}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("another district for a site in use: %v", err)
-	}
 	// A new site is registered with its first gateway.
 	if _, _, err := w.NewClaim(ctx, Gateway{Node: balaikota, Site: "tugu"}); err != nil {
 		t.Error(err)
 	}
-	if s, ok := w.Site("tugu"); !ok || s.District != "3374" {
+	if s, ok := w.places.Site("tugu"); !ok || s.District != "3374" {
 		t.Errorf("%+v", s)
+	}
+	// A move has a date, which a gateway's entry has not.
+	if _, _, err := w.NewClaim(ctx, Gateway{Node: balaikota, Site: "simpang"}); err == nil || !strings.Contains(err.Error(), "deployment") {
+		t.Errorf("a move without a date: %v", err)
+	}
+	if _, ok := w.places.Site("simpang"); ok {
+		t.Error("the refused move made a site")
 	}
 }

@@ -50,7 +50,7 @@ func (n network) Values(_ context.Context, node telemetry.Node) ([]dashboards.Va
 	for _, v := range n.s.view.of(node) {
 		out = append(out, dashboards.Value{
 			Device: v.Device, Quantity: v.Quantity, Kind: v.Kind, Unit: v.Unit, Value: v.Value,
-			Time: time.UnixMilli(v.Time).UTC(), Flag: v.Flag, Gap: v.Gap, Interval: v.Interval,
+			Time: time.UnixMilli(v.Time).UTC(), Flag: v.Flag, Gap: v.Gap, Interval: v.Interval, Stale: v.Stale != 0,
 		})
 	}
 	return out, nil
@@ -93,18 +93,10 @@ func condition(c alert.Condition) dashboards.Condition {
 }
 
 func (a alerts) Acknowledge(ctx context.Context, id, who, note string) error {
-	now := time.Now().UTC()
-	if err := a.s.book.Acknowledge(ctx, id, ingest.Acknowledgement{Who: who, At: now, Note: note}); err != nil {
+	if err := a.s.book.Acknowledge(ctx, id, ingest.Acknowledgement{Who: who, At: time.Now().UTC(), Note: note}); err != nil {
 		return err
 	}
-	for _, r := range a.s.book.Open() {
-		if t := r.Firing; t.Key == id && t.Rule == ruleMisuse {
-			// No reading can clear it: it ends with whoever looked after it.
-			t.Key, t.State, t.Time = id+"|"+string(alert.Resolved), alert.Resolved, now.UnixMilli()
-			return a.s.book.Keep(ctx, []alert.Transition{t})
-		}
-	}
-	return nil
+	return a.s.endMisuse(ctx)
 }
 
 // ledger counts record numbers.
@@ -139,7 +131,7 @@ func (h history) Series(ctx context.Context, id dashboards.SeriesID, from, to ti
 		}
 	}
 	span := influx.Span{Kinds: []telemetry.Kind{kind}, Node: id.Node, Device: id.Device, Quantities: []string{id.Quantity}, From: from, To: to}
-	err := h.s.influx.Points(ctx, span, func(p *influx.Point) error {
+	err := h.s.raw.Points(ctx, span, func(p *influx.Point) error {
 		for i := range p.Readings {
 			r := &p.Readings[i]
 			if r.Quantity == id.Quantity {

@@ -36,19 +36,25 @@ func (s *Server) serveAdmin(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", answer(func(r *http.Request) (Health, error) { return s.health(), nil }))
-	mux.Handle("POST /gateways", answer(s.addGateway))
+	mux.Handle("POST /gateways", changing(s, s.addGateway))
+	mux.Handle("POST /gateways/admit", changing(s, s.admitGateway))
 	mux.Handle("GET /gateways", answer(s.listGateways))
-	mux.Handle("POST /gateways/import", answer(s.importGateways))
-	mux.Handle("POST /gateways/revoke", answer(s.revokeGateway))
+	mux.Handle("POST /gateways/import", changing(s, s.importGateways))
+	mux.Handle("POST /gateways/revoke", changing(s, s.revokeGateway))
+	s.adminPlaces(mux)
+	s.adminDemo(mux)
+	s.adminFigures(mux)
+	s.adminArchive(mux)
 	mux.Handle("GET /ledger", answer(s.ledger))
 	mux.Handle("POST /ledger/verify", answer(s.verify))
 	mux.Handle("GET /deadletters", answer(s.deadLetters))
 	mux.Handle("GET /deadletters/{id}", answer(s.deadLetter))
-	mux.Handle("POST /deadletters/{id}/retry", answer(s.retryDeadLetter))
+	mux.Handle("POST /deadletters/{id}/retry", changing(s, s.retryDeadLetter))
+	mux.Handle("DELETE /deadletters/{id}", changing(s, s.dropDeadLetter))
 	mux.Handle("GET /rules", answer(s.getRules))
-	mux.Handle("PUT /rules", answer(s.putRules))
-	mux.Handle("POST /users/reset", answer(s.resetUser))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	mux.Handle("PUT /rules", changing(s, s.putRules))
+	s.adminPeople(mux)
+	srv := &http.Server{Handler: mux, ConnContext: withCaller, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.run("admin socket", func(context.Context) error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -100,7 +106,10 @@ func (s *Server) addGateway(r *http.Request) (Claim, error) {
 	if err != nil {
 		return Claim{}, fmt.Errorf("%w (give --district, or --group, and --name)", err)
 	}
-	claim, err := s.authority.Claim(r.Context(), registry.Gateway{Node: node, Name: add.Name, District: add.District, Site: add.Site})
+	claim, err := s.authority.Claim(r.Context(), registry.Gateway{Node: node, Name: add.Name, District: add.District, Site: add.Site, Simulated: add.Simulated})
+	if err == nil {
+		err = s.tell(r, "gateway.add", node.String(), fmt.Sprintf("district %q, site %q%s", add.District, add.Site, orEmpty(add.Simulated, ", simulated")))
+	}
 	if err != nil {
 		return Claim{}, err
 	}
@@ -119,13 +128,17 @@ func (s *Server) addGateway(r *http.Request) (Claim, error) {
 func (s *Server) listGateways(*http.Request) ([]Gateway, error) {
 	out := []Gateway{}
 	for _, g := range s.registry.Gateways() {
-		out = append(out, Gateway{Node: g.Node.String(), District: g.District, Site: g.Site, Credential: string(g.Credential), State: s.state(g)})
+		out = append(out, Gateway{Node: g.Node.String(), District: g.District, Site: g.Site, Credential: string(g.Credential), Expires: g.Expires, State: s.state(g), Simulated: g.Simulated})
 	}
 	return out, nil
 }
 
 func (s *Server) importGateways(r *http.Request) (ImportResult, error) {
-	result, err := s.registry.Import(r.Context(), r.Body, r.URL.Query().Get("dry") != "")
+	how := registry.Importing{Dry: r.URL.Query().Get("dry") != "", Simulated: r.URL.Query().Get("simulated") != ""}
+	result, err := s.registry.Import(r.Context(), r.Body, how)
+	if err == nil && !how.Dry && result.Imported > 0 {
+		err = s.tell(r, "gateway.import", "", fmt.Sprintf("%d gateways%s", result.Imported, orEmpty(how.Simulated, ", simulated")))
+	}
 	if err != nil {
 		return ImportResult{}, err
 	}
@@ -142,6 +155,9 @@ func (s *Server) revokeGateway(r *http.Request) (Done, error) {
 		return Done{}, err
 	}
 	if err := s.registry.Revoke(r.Context(), node); err != nil {
+		return Done{}, err
+	}
+	if err := s.tell(r, "gateway.revoke", node.String(), ""); err != nil {
 		return Done{}, err
 	}
 	return Done{fmt.Sprintf("gateway %s is revoked; its connection is cut", node)}, nil
@@ -213,7 +229,25 @@ func (s *Server) retryDeadLetter(r *http.Request) (Done, error) {
 	if err := s.ingest.RetryDeadLetter(r.Context(), id); err != nil {
 		return Done{}, err
 	}
+	if err := s.tell(r, "deadletter.retry", id, ""); err != nil {
+		return Done{}, err
+	}
 	return Done{"dead letter " + id + " is in the database now"}, nil
+}
+
+func (s *Server) dropDeadLetter(r *http.Request) (Done, error) {
+	id := r.PathValue("id")
+	l, err := s.ingest.DeadLetter(r.Context(), id)
+	if err == nil {
+		err = s.ingest.DropDeadLetter(r.Context(), id)
+	}
+	if err == nil { // the log is all that is left of it
+		err = s.tell(r, "deadletter.drop", id, fmt.Sprintf("of %s, %s: %s", l.Node, l.Reason, l.Error))
+	}
+	if err != nil {
+		return Done{}, err
+	}
+	return Done{"dead letter " + id + " is gone for good; the ledger goes on to count it"}, nil
 }
 
 func (s *Server) getRules(*http.Request) ([]alert.Rule, error) {
@@ -237,17 +271,8 @@ func (s *Server) putRules(r *http.Request) (Done, error) {
 	if err := s.setRules(r.Context(), body); err != nil {
 		return Done{}, err
 	}
+	if err := s.tell(r, "rules.set", "alerts", string(body)); err != nil {
+		return Done{}, err
+	}
 	return Done{"the rules hold for what follows"}, nil
-}
-
-func (s *Server) resetUser(r *http.Request) (Done, error) {
-	ref, err := decode[UserRef](r)
-	if err != nil {
-		return Done{}, err
-	}
-	password, err := s.accounts.Reset(r.Context(), ref.Name)
-	if err != nil {
-		return Done{}, err
-	}
-	return Done{fmt.Sprintf("%s signs in once with %s and then chooses a password", ref.Name, password)}, nil
 }

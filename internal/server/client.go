@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"time"
+
+	"github.com/pantau-id/pantau/internal/audit"
 )
 
 // ErrNoServer says that nothing answers on the admin socket.
@@ -90,12 +92,26 @@ type (
 	Done struct {
 		Message string `json:"message"`
 	}
+	// AuditPage is some records of the audit log, newest first.
+	AuditPage struct {
+		Records []audit.Record `json:"records"`
+		Next    uint64         `json:"next,omitempty"` // "before" of the next page; 0 = there is none
+	}
 	// NodeRef and UserRef name what a request is about.
 	NodeRef struct {
 		Node string `json:"node"`
 	}
 	UserRef struct {
-		Name string `json:"name"`
+		Name         string   `json:"name"`
+		Grants       []string `json:"grants,omitempty"`        // ROLE[:DISTRICT[:KIND]]; to add, give or take
+		SecondFactor bool     `json:"second_factor,omitempty"` // with a reset: remove it, too
+	}
+	// User is one account.
+	User struct {
+		Name     string    `json:"name"`
+		Grants   []string  `json:"grants"`
+		SignsIn  string    `json:"signs_in"` // password, password and code, identity provider
+		Disabled time.Time `json:"disabled,omitzero"`
 	}
 	// Health says whether gateways can connect, and what is wrong otherwise.
 	Health struct {
@@ -110,6 +126,8 @@ type (
 		Name     string `json:"name"`
 		District string `json:"district,omitempty"`
 		Site     string `json:"site,omitempty"`
+		// Simulated: nothing of it is real. Refused where real gateways are registered.
+		Simulated bool `json:"simulated,omitempty"`
 	}
 	// Claim is the one-time code for a gateway.
 	Claim struct {
@@ -125,11 +143,13 @@ type (
 	}
 	// Gateway is one registered node.
 	Gateway struct {
-		Node       string `json:"node"`
-		District   string `json:"district,omitempty"`
-		Site       string `json:"site,omitempty"`
-		Credential string `json:"credential"`
-		State      string `json:"state"` // online, offline, unknown, revoked
+		Node       string    `json:"node"`
+		District   string    `json:"district,omitempty"`
+		Site       string    `json:"site,omitempty"`
+		Credential string    `json:"credential"`
+		Expires    time.Time `json:"expires,omitzero"` // end of its certificate
+		State      string    `json:"state"`            // online, offline, unknown, revoked
+		Simulated  bool      `json:"simulated,omitempty"`
 	}
 	// LedgerRow counts record numbers of one gateway, or of all.
 	LedgerRow struct {

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/pantau-id/pantau/dashboards"
 	"github.com/pantau-id/pantau/internal/settings"
 )
 
@@ -24,14 +26,21 @@ type Options struct {
 	// "assume-synchronised" (containers, whose host keeps the time).
 	Clock    string           `toml:"clock"`
 	HTTP     HTTPOptions      `toml:"http"`
+	People   PeopleOptions    `toml:"people"`
+	OIDC     OIDCOptions      `toml:"oidc"`
 	MQTT     MQTTOptions      `toml:"mqtt"`
 	Influx   InfluxOptions    `toml:"influx"`
 	Journal  JournalOptions   `toml:"journal"`
 	Webhooks []WebhookOptions `toml:"webhook"`
 	Emails   []EmailOptions   `toml:"email"`
+	OpenData OpenDataOptions  `toml:"open_data"`
+	API      APIOptions       `toml:"api"`
+	Public   PublicOptions    `toml:"public"`
 
 	Version string       `toml:"-"`
 	Logger  *slog.Logger `toml:"-"`
+
+	rest time.Duration // as publication.Options.Rest; set by tests
 }
 
 // HTTPOptions are the pages.
@@ -40,6 +49,20 @@ type HTTPOptions struct {
 	BaseURL string `toml:"base_url"` // how people reach the pages, for links in messages
 	Cert    string `toml:"cert"`     // PEM files: pages over HTTPS
 	Key     string `toml:"key"`
+	// ACMENames are the host names for which a certificate is obtained and renewed by
+	// ACME (RFC 8555), which accepts that authority's terms; challenges are answered
+	// on Listen (TLS-ALPN-01, if it is reached as port 443) and on Redirect (HTTP-01,
+	// as port 80). Empty = off.
+	ACMENames     []string `toml:"acme_names"`
+	ACMEEmail     string   `toml:"acme_email"`     // told to the authority, for its warnings
+	ACMEDirectory string   `toml:"acme_directory"` // empty = Let's Encrypt
+	ACMECA        string   `toml:"acme_ca"`        // PEM file: whom to trust as the directory's server, for an authority of one's own
+	Redirect      string   `toml:"redirect"`       // address that leads to HTTPS, for example ":80"; empty = none
+	// Tiles is the street map's background, https://HOST/{z}/{x}/{y}.png; empty =
+	// none: no visitor is reported to a third party. OpenStreetMap's and BIG's have
+	// terms of use; TilesCredit is what they want to read on the map.
+	Tiles       string `toml:"tiles"`
+	TilesCredit string `toml:"tiles_credit"`
 	// TrustedProxies may speak for a client (X-Forwarded-For) and end TLS.
 	TrustedProxies []string `toml:"trusted_proxies"`
 }
@@ -49,6 +72,11 @@ type MQTTOptions struct {
 	Listen string   `toml:"listen"` // TLS, with enrolment on the same port
 	Plain  string   `toml:"plain"`  // without TLS, loopback only; empty = off
 	Names  []string `toml:"names"`  // host names and addresses that the server certificate is for
+	// PEM files, all three or none: CA lets another authority sign gateways; no
+	// key of an authority is made here then, and Cert and Key are the door's own.
+	CA   string `toml:"ca"`
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
 }
 
 // InfluxOptions name the database. Tokens come from files or from the
@@ -70,31 +98,13 @@ type JournalOptions struct {
 	Quota settings.Bytes `toml:"quota"`
 }
 
-// WebhookOptions are one webhook channel.
-type WebhookOptions struct {
-	Name       string   `toml:"name"`
-	URL        string   `toml:"url"`
-	SecretFile string   `toml:"secret_file"`
-	Allow      []string `toml:"allow"` // networks that are private, yet meant
-}
-
-// EmailOptions are one e-mail channel.
-type EmailOptions struct {
-	Name         string   `toml:"name"`
-	Host         string   `toml:"host"`
-	Port         int      `toml:"port"`
-	User         string   `toml:"user"`
-	PasswordFile string   `toml:"password_file"`
-	From         string   `toml:"from"`
-	To           []string `toml:"to"`
-}
-
 // Defaults returns what holds without a file and flags.
 func Defaults() Options {
 	return Options{
 		Data:    "pantau-data",
 		Clock:   "kernel",
 		HTTP:    HTTPOptions{Listen: "127.0.0.1:8080"},
+		People:  PeopleOptions{SecondFactor: secondFactorAdmins},
 		MQTT:    MQTTOptions{Listen: "127.0.0.1:8883"},
 		Influx:  InfluxOptions{URL: "http://127.0.0.1:8086", Prefix: "pantau"},
 		Journal: JournalOptions{Quota: 10e9},
@@ -136,9 +146,7 @@ func (o *Options) Resolve() error {
 		return host, err == nil
 	}
 	address("http.listen", o.HTTP.Listen)
-	if (o.HTTP.Cert == "") != (o.HTTP.Key == "") {
-		bad("http.cert", o.HTTP.Cert, "http.cert and http.key go together")
-	}
+	o.HTTP.checkHTTPS(bad)
 	for _, p := range o.HTTP.TrustedProxies {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			bad("http.trusted_proxies", p, "want a network, for example 10.0.0.0/24")
@@ -156,6 +164,11 @@ func (o *Options) Resolve() error {
 		if host, ok := address("mqtt.plain", o.MQTT.Plain); ok && !loopback(host) {
 			bad("mqtt.plain", o.MQTT.Plain, "MQTT without TLS listens on loopback only; gateways elsewhere use mqtt.listen")
 		}
+	}
+	if m := &o.MQTT; m.CA+m.Cert+m.Key != "" && (m.CA == "" || m.Cert == "" || m.Key == "") {
+		bad("mqtt.ca", m.CA, "mqtt.ca, mqtt.cert and mqtt.key go together: where another authority signs gateways it signs this server, too")
+	} else if err := m.external().Check(); err != nil {
+		bad("mqtt.ca", m.CA, err.Error())
 	}
 	if u, err := url.Parse(o.Influx.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		bad("influx.url", o.Influx.URL, "want for example http://127.0.0.1:8086")
@@ -176,37 +189,27 @@ func (o *Options) Resolve() error {
 			}
 			value = strings.TrimSpace(string(b))
 		}
-		if slices.Contains(examples, strings.ToLower(value)) {
+		switch {
+		case slices.Contains(examples, strings.ToLower(value)):
 			bad(field, file, "it holds an example value; put a secret of your own there")
+		case file != "" && value == "":
+			bad(field, file, "the file is empty")
 		}
 		return value
 	}
+	o.checkPeople(bad, secret)
 	if o.Influx.WriteToken == "" {
 		o.Influx.WriteToken = secret("influx.write_token_file", o.Influx.WriteTokenFile, "PANTAU_INFLUX_WRITE_TOKEN")
 	}
 	if o.Influx.ReadToken == "" {
 		o.Influx.ReadToken = secret("influx.read_token_file", o.Influx.ReadTokenFile, "PANTAU_INFLUX_READ_TOKEN")
 	}
-	names := map[string]bool{}
-	for i, w := range o.Webhooks {
-		if w.Name == "" || names[w.Name] {
-			bad(fmt.Sprintf("webhook[%d].name", i), w.Name, "want a name of its own")
-		}
-		names[w.Name] = true
-		if secret(fmt.Sprintf("webhook[%d].secret_file", i), w.SecretFile, "") == "" {
-			bad(fmt.Sprintf("webhook[%d].secret_file", i), w.SecretFile, "name a file with the secret that signs messages")
-		}
-		for _, p := range w.Allow {
-			if _, err := netip.ParsePrefix(p); err != nil {
-				bad(fmt.Sprintf("webhook[%d].allow", i), p, "want a network, for example 10.0.0.0/24")
-			}
-		}
+	o.checkChannels(bad, secret)
+	if err := (dashboards.Tiles{URL: o.HTTP.Tiles, Credit: o.HTTP.TilesCredit}).Check(); err != nil {
+		bad("http.tiles", o.HTTP.Tiles, err.Error())
 	}
-	for i, e := range o.Emails {
-		if e.Name == "" || names[e.Name] {
-			bad(fmt.Sprintf("email[%d].name", i), e.Name, "want a name of its own")
-		}
-		names[e.Name] = true
+	if _, err := o.Public.categories(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -219,11 +222,12 @@ func loopback(host string) bool {
 // Warnings says what is allowed but should be thought over.
 func (o *Options) Warnings() []string {
 	var out []string
-	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil && !loopback(host) && o.HTTP.Cert == "" && len(o.HTTP.TrustedProxies) == 0 {
-		out = append(out, fmt.Sprintf("pages are served in the clear beyond this machine (http.listen = %q): set http.cert and http.key, or http.trusted_proxies", o.HTTP.Listen))
-	}
-	if host, _, err := net.SplitHostPort(o.MQTT.Listen); err == nil && !loopback(host) && len(o.MQTT.Names) == 0 {
+	out = append(out, o.HTTP.warnings()...)
+	if host, _, err := net.SplitHostPort(o.MQTT.Listen); err == nil && !loopback(host) && len(o.MQTT.Names) == 0 && o.MQTT.CA == "" {
 		out = append(out, fmt.Sprintf("mqtt.listen = %q: gateways elsewhere refuse the server's certificate until mqtt.names says how they reach it", o.MQTT.Listen))
+	}
+	if o.People.SecondFactor == secondFactorOptional {
+		out = append(out, `people.second_factor = "optional": admins may sign in with a password alone; meant for simulated installations`)
 	}
 	if o.Clock == "assume-synchronised" {
 		out = append(out, `clock = "assume-synchronised": nobody checks that this machine's clock is right`)

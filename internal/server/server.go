@@ -28,13 +28,17 @@ import (
 	"github.com/pantau-id/pantau/broker/enrol"
 	"github.com/pantau-id/pantau/dashboards"
 	"github.com/pantau-id/pantau/dashboards/account"
+	"github.com/pantau-id/pantau/dashboards/report"
 	"github.com/pantau-id/pantau/ingest"
 	"github.com/pantau-id/pantau/ingest/alert"
+	"github.com/pantau-id/pantau/ingest/archive"
 	"github.com/pantau-id/pantau/ingest/influx"
 	"github.com/pantau-id/pantau/ingest/journal"
-	"github.com/pantau-id/pantau/ingest/notify"
+	"github.com/pantau-id/pantau/ingest/publication"
+	"github.com/pantau-id/pantau/internal/audit"
 	"github.com/pantau-id/pantau/internal/hostclock"
 	"github.com/pantau-id/pantau/internal/lifecycle"
+	"github.com/pantau-id/pantau/internal/places"
 	"github.com/pantau-id/pantau/internal/registry"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -46,22 +50,29 @@ type Server struct {
 	closers lifecycle.Stack
 	failed  chan error // a part ended that must not
 
-	metrics   *prometheus.Registry
-	journal   *journal.Journal
-	registry  *registry.Registry
-	authority *enrol.Authority
-	influx    *influx.Client
-	ingest    *ingest.Ingest
-	view      view
-	alarms    *ingest.Alarms
-	alarmsMu  sync.Mutex // guards alarms
-	book      *ingest.AlertBook
-	gate      atomic.Pointer[broker.Broker] // nil until it is open
-	accounts  *account.Accounts
-	rules     *journal.KV
-	http      net.Listener
-	password  string // the first one, told once
-	revoking  chan struct{}
+	metrics     *prometheus.Registry
+	journal     *journal.Journal
+	registry    *registry.Registry
+	places      *places.Store
+	named       atomic.Pointer[places.Store] // places, for the registry's own goroutine
+	moved       moves
+	authority   *enrol.Authority
+	influx      *influx.Client
+	raw         *archive.Archive // the database, with what has left it
+	ingest      *ingest.Ingest
+	publication *publication.Book
+	view        view
+	alarms      *ingest.Alarms
+	alarmsMu    sync.Mutex // guards alarms
+	book        *ingest.AlertBook
+	gate        atomic.Pointer[broker.Broker] // nil until it is open
+	accounts    *account.Accounts
+	audit       *audit.Log
+	rules       *journal.KV
+	http        net.Listener
+	redirect    net.Listener // leads to HTTPS; nil = none
+	password    string       // the first one, told once
+	revoking    chan struct{}
 }
 
 // New returns a server for options that were resolved.
@@ -87,8 +98,10 @@ func (s *Server) Start(ctx context.Context) (err error) {
 		do   func(context.Context) error
 	}{
 		{"take the data folder", s.lock},
+		{"open the audit log", s.openAudit},
 		{"open the journal", s.openJournal},
 		{"open the registry", s.openRegistry},
+		{"open the places", s.openPlaces},
 		{"start ingest", s.startIngest},
 		{"serve the pages", s.servePages},
 		{"serve the admin socket", s.serveAdmin},
@@ -168,13 +181,16 @@ func (s *Server) openRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, err = registry.Open(ctx, registry.Options{KV: kv, Logger: s.log.With("room", "registry"), Revoked: s.revoked, Misuse: s.misused})
+	s.registry, err = registry.Open(ctx, registry.Options{
+		KV: kv, Sites: registrySites{s}, Logger: s.log.With("room", "registry"), Revoked: s.revoked, Misuse: s.misused, Named: s.siteNamed,
+	})
 	if err != nil {
 		return err
 	}
 	s.closers.Add("registry", s.registry.Close)
 	s.authority, err = enrol.Open(enrol.Options{
-		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, Registry: s.registry, Logger: s.log.With("room", "enrol"), Registerer: s.metrics,
+		Dir: filepath.Join(s.o.Data, "ca"), Names: s.o.MQTT.Names, External: s.o.MQTT.external(),
+		Registry: s.registry, Logger: s.log.With("room", "enrol"), Registerer: s.metrics,
 	})
 	if err != nil {
 		return err
@@ -201,6 +217,21 @@ func (s *Server) misused(n telemetry.Node, why error) {
 	if err := s.book.Keep(ctx, []alert.Transition{t}); err != nil {
 		s.log.Error("the alert of a claim used twice could not be kept", "node", n, "why", why, "error", err)
 	}
+}
+
+// endMisuse ends the alerts of claims used twice that somebody looks after: no
+// reading can clear them. A start does it, too, for the one before may have ended
+// between acknowledgement and end.
+func (s *Server) endMisuse(ctx context.Context) error {
+	for _, r := range s.book.Open() {
+		if t := r.Firing; t.Rule == ruleMisuse && r.Ack != nil {
+			t.Key, t.State, t.Time = t.Key+"|"+string(alert.Resolved), alert.Resolved, r.Ack.At.UnixMilli()
+			if err := s.book.Keep(ctx, []alert.Transition{t}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ruleMisuse names alerts that come from no rule: a claim used twice.
@@ -256,6 +287,12 @@ func (s *Server) startIngest(ctx context.Context) error {
 		return err
 	}
 	s.closers.Add("database client", func(context.Context) error { s.influx.Close(); return nil })
+	if err := s.openArchive(ctx); err != nil {
+		return err
+	}
+	if err := s.openPublication(ctx); err != nil {
+		return err
+	}
 	notifier, err := s.notifier(ctx)
 	if err != nil {
 		return err
@@ -265,6 +302,9 @@ func (s *Server) startIngest(ctx context.Context) error {
 		return err
 	}
 	if s.book, err = ingest.OpenAlertBook(ctx, alertsKV, notifier.Enqueue); err != nil {
+		return err
+	}
+	if err := s.endMisuse(ctx); err != nil {
 		return err
 	}
 	if s.rules, err = s.journal.KV(ctx, "rules", journal.KVOptions{}); err != nil {
@@ -277,12 +317,12 @@ func (s *Server) startIngest(ctx context.Context) error {
 	s.alarms = ingest.NewAlarms(alert.Omit{})
 	var pending []alert.Transition
 	s.ingest, err = ingest.New(ingest.Options{
-		Journal: s.journal, StateDir: filepath.Join(s.o.Data, "state"), Influx: asDatabase(s.influx), DeadLetters: letters,
+		Journal: s.journal, StateDir: filepath.Join(s.o.Data, "state"), Influx: asDatabase(s.raw), DeadLetters: letters,
 		JournalUsage: func() (used, quota int64) { st := s.journal.Stats(); return st.Bytes, st.Quota },
-		Command:      s.command,
-		Synced:       s.synced, Logger: s.log.With("room", "ingest"), Registerer: s.metrics,
-		Readers: []ingest.Reader{{
-			Name: "alerts", Core: s.alarms, Lock: &s.alarmsMu, Every: time.Second,
+		Command:      s.command, HoursWritten: s.publication.Mark,
+		Synced: s.synced, Logger: s.log.With("room", "ingest"), Registerer: s.metrics,
+		Followers: []ingest.Follower{{
+			Core: s.alarms, Lock: &s.alarmsMu,
 			Effects: func(ctx context.Context) error {
 				s.alarmsMu.Lock()
 				pending = append(pending, s.alarms.TakeTransitions()...)
@@ -299,13 +339,27 @@ func (s *Server) startIngest(ctx context.Context) error {
 		return err
 	}
 	s.closers.Add("ingest", s.ingest.Stop) // closes what New opened, too
+	switch kept, _, err := s.rules.Get(ctx, ingest.RulesAlerts); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("read the alert rules: %w", err)
+	default:
+		if err := s.alarms.Assume(kept); err != nil {
+			return fmt.Errorf("read the alert rules: %w", err)
+		}
+	}
 	if err := s.ingest.Start(ctx); err != nil {
 		return err
 	}
+	if err := s.publication.Start(); err != nil {
+		return err
+	}
+	s.startArchive()
 	s.run("latest values", func(ctx context.Context) error { return s.view.follow(ctx, s.ingest) })
 	s.run("revoked gateways", s.forgetRevoked)
 	s.run("alert channels", notifier.Run)
 	s.run("old alerts", s.pruneAlerts)
+	s.run("gateways' clocks", s.watchClocks)
 	return s.firstRules(ctx)
 }
 
@@ -359,50 +413,6 @@ func (s *Server) setRules(ctx context.Context, body []byte) error {
 	return nil
 }
 
-func (s *Server) notifier(ctx context.Context) (*notify.Notifier, error) {
-	kv, err := s.journal.KV(ctx, "notify", journal.KVOptions{})
-	if err != nil {
-		return nil, err
-	}
-	var channels []notify.Channel
-	for _, w := range s.o.Webhooks {
-		var allow []netip.Prefix
-		for _, a := range w.Allow {
-			p, err := netip.ParsePrefix(a)
-			if err != nil {
-				return nil, fmt.Errorf("webhook %s: %w", w.Name, err)
-			}
-			allow = append(allow, p)
-		}
-		secret, err := os.ReadFile(w.SecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("webhook %s: %w", w.Name, err)
-		}
-		c, err := notify.NewWebhook(w.Name, w.URL, []byte(strings.TrimSpace(string(secret))), allow)
-		if err != nil {
-			return nil, err
-		}
-		channels = append(channels, c)
-	}
-	for _, e := range s.o.Emails {
-		var password []byte
-		if e.PasswordFile != "" {
-			if password, err = os.ReadFile(e.PasswordFile); err != nil {
-				return nil, fmt.Errorf("e-mail %s: %w", e.Name, err)
-			}
-		}
-		c, err := notify.NewEmail(notify.EmailOptions{
-			Name: e.Name, Host: e.Host, Port: e.Port, User: e.User, Password: strings.TrimSpace(string(password)),
-			From: e.From, To: e.To, BaseURL: s.pagesURL(), Loopback: loopback(e.Host),
-		})
-		if err != nil {
-			return nil, err
-		}
-		channels = append(channels, c)
-	}
-	return notify.New(notify.Options{KV: kv, Channels: channels, Logger: s.log.With("room", "notify"), Registerer: s.metrics})
-}
-
 func (s *Server) startBroker(ctx context.Context) error {
 	tlsConfig, err := s.authority.TLS()
 	if err != nil {
@@ -450,17 +460,30 @@ func (s *Server) servePages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.accounts = account.NewAccounts(people)
-	if s.password, err = account.Bootstrap(ctx, people); err != nil {
+	s.accounts = account.NewAccounts(people, account.Strong())
+	if s.password, err = s.accounts.Bootstrap(ctx); err != nil {
 		return err
 	}
 	proxies, err := prefixes(s.o.HTTP.TrustedProxies)
 	if err != nil {
 		return err
 	}
+	sso, err := s.sso()
+	if err != nil {
+		return err
+	}
+	kept, err := report.OpenFiles(filepath.Join(s.o.Data, "files"), time.Now)
+	if err != nil {
+		return err
+	}
+	categories, err := s.o.Public.categories()
+	if err != nil {
+		return err
+	}
 	pages, err := dashboards.New(dashboards.Options{
 		Network: network{s}, Alerts: alerts{s}, Ledger: ledger{s}, History: history{s},
-		People: people, Sessions: sessions, HTTPS: s.o.HTTP.Cert != "" || strings.HasPrefix(s.o.HTTP.BaseURL, "https://"),
+		Places: s.places, Figures: s.publication, Categories: categories, Tiles: dashboards.Tiles{URL: s.o.HTTP.Tiles, Credit: s.o.HTTP.TilesCredit}, Archive: s.archive(), Files: kept, Storage: storage{s},
+		People: s.accounts, Sessions: sessions, Audit: s.audit, SSO: sso, Walls: account.NewWalls(people), BaseURL: s.o.HTTP.BaseURL, CodeOptional: s.o.People.SecondFactor == secondFactorOptional, HTTPS: s.o.HTTP.secure(),
 		ClientAddr: func(r *http.Request) netip.Addr { return clientAddr(r, proxies) },
 		Version:    s.o.Version, Logger: s.log.With("room", "dashboards"), Metrics: s.metrics,
 	})
@@ -468,7 +491,6 @@ func (s *Server) servePages(ctx context.Context) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", pages)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", localOnly(promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})))
@@ -477,11 +499,27 @@ func (s *Server) servePages(ctx context.Context) error {
 		return err
 	}
 	s.http = l
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	readers, err := s.openReaders(kept, categories, proxies)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	citizens, err := s.citizens(readers)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	mux.Handle("/", readers.before(trees(pages, citizens)))
+	tlsConfig, redirect, err := s.pagesTLS()
+	if err == nil {
+		err = s.serveRedirect(ctx, redirect)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	srv := &http.Server{Handler: s.overHTTPS(mux, proxies), TLSConfig: tlsConfig, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.run("pages", func(ctx context.Context) error {
 		var err error
-		if s.o.HTTP.Cert != "" {
-			err = srv.ServeTLS(l, s.o.HTTP.Cert, s.o.HTTP.Key)
+		if tlsConfig != nil {
+			err = srv.ServeTLS(l, "", "")
 		} else {
 			err = srv.Serve(l)
 		}
@@ -570,6 +608,15 @@ func (s *Server) health() Health {
 			h.Problems = append(h.Problems, fmt.Sprintf("reader %s: %s (since %s)", r.Name, r.Problem, r.Since.UTC().Format(time.RFC3339)))
 		}
 	}
+	if problem := s.raw.Status().Problem; problem != "" {
+		h.Problems = append(h.Problems, "archive: "+problem)
+	}
+	if problem := s.audit.Problem(); problem != "" {
+		h.Problems = append(h.Problems, problem)
+	}
+	if problem := s.ending(time.Now()); problem != "" {
+		h.Problems = append(h.Problems, problem)
+	}
 	if !s.synced() {
 		h.Problems = append(h.Problems, `clock: not synchronised: gateways without a clock wait, and nothing is judged by receive time; start NTP, or set clock = "assume-synchronised" where the host keeps the time`)
 	}
@@ -598,6 +645,8 @@ func (s *Server) pagesURL() string {
 		return s.o.HTTP.BaseURL
 	case s.http == nil:
 		return "http://" + s.o.HTTP.Listen
+	case len(s.o.HTTP.ACMENames) > 0:
+		return s.securePagesURL(&http.Request{Host: s.o.HTTP.ACMENames[0]})
 	case s.o.HTTP.Cert != "":
 		return "https://" + s.http.Addr().String()
 	}

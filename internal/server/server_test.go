@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -15,9 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/pantau-id/pantau/dashboards"
 	"github.com/pantau-id/pantau/firmware-sim/fleet"
 	"github.com/pantau-id/pantau/ingest/alert"
+	"github.com/pantau-id/pantau/ingest/journal"
 	"github.com/pantau-id/pantau/internal/influxtest"
 	"github.com/pantau-id/pantau/internal/settings"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -40,14 +44,20 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// begin starts a server on free ports of loopback.
-func begin(t *testing.T, data, influxURL string) (*Server, *Client) {
+func TestMain(m *testing.M) { os.Exit(influxtest.Run(m)) }
+
+// begin starts a server on free ports of loopback, with buckets of the test's own.
+func begin(t *testing.T, data, influxURL string, change ...func(*Options)) (*Server, *Client) {
 	t.Helper()
 	o := Defaults()
 	o.Data, o.Clock, o.Influx.URL = data, "assume-synchronised", influxURL
+	o.Influx.Prefix = t.Name()
 	o.HTTP.Listen, o.MQTT.Listen, o.MQTT.Plain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	o.Journal.Quota = settings.Bytes(64 << 20)
 	o.Version, o.Logger = "test", slog.New(slog.DiscardHandler)
+	for _, f := range change {
+		f(&o)
+	}
 	if err := o.Resolve(); err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +210,111 @@ func TestAServersLife(t *testing.T) {
 		list := call[[]Gateway](t, c, http.MethodGet, "/gateways", nil)
 		return len(list) == 2 && list[1].State == "revoked"
 	})
+}
+
+// Whoever watches the server by Prometheus finds names, units and help texts as
+// its convention has them.
+func TestMetricsFollowTheConvention(t *testing.T) {
+	db := influxtest.Shared(t)
+	s, c := begin(t, filepath.Join(t.TempDir(), "data"), db.URL)
+	who := fleet.Credential{Node: telemetry.Node{Group: "3374", ID: "stasiun-1"}, Password: "sandi-yang-cukup-panjang"}
+	call[ImportResult](t, c, http.MethodPost, "/gateways/import", strings.NewReader("group,name,password,district,site\n3374,stasiun-1,"+who.Password+",3374,\n"))
+	play(t, s, who)
+	problems, err := testutil.GatherAndLint(s.metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		// Hours and days are things here, counted one by one, not spans of time.
+		if !strings.Contains(p.Text, `instead of "hours"`) && !strings.Contains(p.Text, `instead of "days"`) {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	families, err := s.metrics.Gather()
+	if err != nil || len(families) < 50 {
+		t.Fatalf("%d metrics, %v", len(families), err)
+	}
+	for _, f := range families {
+		own := strings.HasPrefix(f.GetName(), "pantau_")
+		if !own && !strings.HasPrefix(f.GetName(), "go_") && !strings.HasPrefix(f.GetName(), "process_") {
+			t.Errorf("%s is nobody's", f.GetName())
+		}
+		if own && !strings.HasSuffix(f.GetHelp(), ".") {
+			t.Errorf("%s: %q is no sentence", f.GetName(), f.GetHelp())
+		}
+	}
+}
+
+// What a monitor asks: alive at once, ready while gateways can connect.
+func TestReadyWhileTheDoorIsOpen(t *testing.T) {
+	db := influxtest.Shared(t)
+	s, _ := begin(t, filepath.Join(t.TempDir(), "data"), db.URL)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ask := func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get(s.pagesURL() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	for _, open := range []bool{true, false, true} {
+		door := s.gate.Load()
+		want := http.StatusOK
+		if !open { // the pages are served before the door opens
+			s.gate.Store(nil)
+			want = http.StatusServiceUnavailable
+		}
+		if code, body := ask("/readyz"); code != want || !strings.Contains(body, fmt.Sprintf(`"ready":%v`, open)) {
+			t.Errorf("/readyz with the door open %v: %d %s", open, code, body)
+		}
+		if code, body := ask("/healthz"); code != http.StatusOK || body != "alive\n" {
+			t.Errorf("/healthz: %d %q", code, body)
+		}
+		s.gate.Store(door)
+	}
+}
+
+// A damaged checkpoint is set aside, and the journal no
+// longer holds the entry that set the rules: alerts must not end in silence.
+func TestADamagedCheckpointForgetsNoRules(t *testing.T) {
+	db := influxtest.Shared(t)
+	data := filepath.Join(t.TempDir(), "data")
+	s, c := begin(t, data, db.URL)
+	own := []alert.Rule{alert.Default()[0]}
+	own[0].ID = "our-own"
+	call[Done](t, c, http.MethodPut, "/rules", own)
+	eventually(t, "the rules in force", func() bool { return len(call[[]alert.Rule](t, c, http.MethodGet, "/rules", nil)) == 1 })
+	end(t, s)
+	c.http.CloseIdleConnections()
+	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(data, "journal"), MaxBytes: 64 << 20, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, last, err := j.Bounds(t.Context()); err != nil || j.Purge(t.Context(), last) != nil {
+		t.Fatalf("purge the journal: %v", err)
+	}
+	if err := j.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(data, "state", "*.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no checkpoints: %v", err)
+	}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, c = begin(t, data, db.URL)
+	if rules := call[[]alert.Rule](t, c, http.MethodGet, "/rules", nil); len(rules) != 1 || rules[0].ID != "our-own" {
+		t.Errorf("the rules are %+v", rules)
+	}
 }
 
 // InfluxDB away: gateways come in, nothing is lost, and the server says why it

@@ -52,6 +52,16 @@ func (v *view) node(n telemetry.Node) (ingest.Node, bool) {
 	return node, ok
 }
 
+func (v *view) all() []ingest.Node {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	out := make([]ingest.Node, 0, len(v.nodes))
+	for _, n := range v.nodes {
+		out = append(out, n)
+	}
+	return out
+}
+
 // of returns a node's values by device and quantity.
 func (v *view) of(n telemetry.Node) []ingest.Value {
 	v.mu.RLock()

@@ -199,7 +199,7 @@ func (d *database) land(text string) {
 
 // reading reads a point back: a rejected value wins over a valid one.
 func (p *point) readings() []telemetry.Reading {
-	var out []telemetry.Reading
+	out := make([]telemetry.Reading, 0, 2) // a part measures no more
 	number := func(name string) float64 {
 		v, err := strconv.ParseFloat(p.fields[name], 64)
 		if err != nil {

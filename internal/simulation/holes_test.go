@@ -73,7 +73,7 @@ var holes = []hole{
 }
 
 // TestEachHoleIsCaught leaves out one safeguard after the other: the checker
-// must notice each.
+// must notice each, and nothing where the same seed runs with all of them.
 func TestEachHoleIsCaught(t *testing.T) {
 	for _, h := range holes {
 		t.Run(h.name, func(t *testing.T) {
@@ -90,6 +90,9 @@ func TestEachHoleIsCaught(t *testing.T) {
 				if w := simulate(uint64(n), m, h.omit, false); len(w.faults) > 0 {
 					if caught++; caught == 1 {
 						first = w.faults[0]
+						if sound := simulate(uint64(n), m, omissions{}, false); len(sound.faults) > 0 {
+							t.Errorf("seed %d fails with all safeguards, too: %.400s", n, sound.faults[0])
+						}
 					}
 				}
 			}

@@ -3,6 +3,7 @@ package sparkplug
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,14 +14,14 @@ import (
 
 // Names of metrics with a meaning of their own.
 const (
-	MetricBdSeq     = "bdSeq"                // tck-id-payloads-nbirth-bdseq
-	MetricRebirth   = "Node Control/Rebirth" // tck-id-payloads-nbirth-rebirth-req
+	MetricBdSeq     = "bdSeq"
+	MetricRebirth   = "Node Control/Rebirth" // [tck-id-operational-behavior-data-commands-rebirth-name]
 	MetricWire      = "Pantau/Wire"          // in NBIRTH: 1 = names are device/quantity, data carry Pantau/Run
 	MetricEpochs    = "Pantau/Epochs"        // in NBIRTH: the epochs that still lie in the spool
 	MetricSimulated = "Pantau/Simulated"     // in NBIRTH: the sensors are simulated
 	MetricVersion   = "Pantau/Version"       // in NBIRTH: the gateway program's version
 	MetricRun       = "Pantau/Run"           // in NDATA: which records these are
-	MetricTime      = "Pantau/Time"          // in NCMD: the server's UTC, Unix milliseconds
+	MetricTime      = "Pantau/Time"          // in NCMD: the server's UTC, Unix milliseconds; in NBIRTH: the node takes it
 )
 
 // Aliases of our own metrics; those of quantities start at FirstAlias.
@@ -31,6 +32,7 @@ const (
 
 // Keys of properties on metrics.
 const (
+	PropQuality  = "Quality"  // Sparkplug's own: QualityGood, or what must not count
 	PropUnit     = "engUnit"  // in births: the unit
 	PropInterval = "interval" // in births: milliseconds between two values
 	PropFlag     = "flag"     // in data: a telemetry.Flag
@@ -38,6 +40,13 @@ const (
 	PropCount    = "n"        // in data: samples behind a mean
 	PropMin      = "min"
 	PropMax      = "max"
+)
+
+// Sparkplug's quality codes. [tck-id-payloads-propertyset-quality-value-value]
+const (
+	QualityBad   = 0
+	QualityGood  = 192
+	QualityStale = 500
 )
 
 // Definition is what a birth says of one metric.
@@ -62,34 +71,62 @@ type Birth struct {
 	Version     string
 	Epochs      []telemetry.EpochFloor
 	Definitions []Definition
-	byAlias     map[uint64]int
-	byName      map[string]int
+	// Current holds newest readings by their definitions' places; it may be
+	// shorter than those. AppendBirth writes it, ParseBirth does not read it.
+	Current []Current
+	byAlias map[uint64]int
+	byName  map[string]int
+	dense   []int32 // by alias, -1 = none; as far as aliases are small numbers
+}
+
+// Current is the newest reading of a definition. For our server it is a repeat,
+// which only a numbered record can store; other hosts have no other way to know
+// the value after a rebirth.
+type Current struct {
+	Time    int64 // Unix milliseconds UTC; 0 = there is no reading yet
+	Reading telemetry.Reading
 }
 
 // AppendBirth writes the NBIRTH of one of our gateways: bdSeq, the rebirth
-// control, the profile's own metrics and one null metric a definition (values
-// travel only in numbered records). Definitions need Alias ≥ FirstAlias,
-// Device, Quantity, Type and Unit.
+// control, the profile's own metrics and one metric a definition.
+// Definitions need Alias ≥ FirstAlias, Device, Quantity, Type and Unit.
+//
+// [tck-id-message-flow-edge-node-birth-publish-nbirth-payload] [tck-id-topics-nbirth-timestamp]
+// [tck-id-payloads-nbirth-timestamp] [tck-id-payloads-nbirth-seq]
 func AppendBirth(dst []byte, now int64, seq uint64, b *Birth) []byte {
 	ts := uint64(now)
+	// [tck-id-payloads-metric-datatype-req] [tck-id-payloads-name-birth-data-requirement]
 	metric := func(name string, t Datatype, v Value) Metric {
 		return Metric{Name: []byte(name), Timestamp: ts, HasTimestamp: true, Type: t, Value: v}
 	}
 	p := Payload{Timestamp: ts, HasTimestamp: true, Seq: seq, HasSeq: true}
 	p.Metrics = append(p.Metrics,
+		// [tck-id-payloads-nbirth-bdseq] [tck-id-topics-nbirth-bdseq-included]
+		// [tck-id-message-flow-edge-node-birth-publish-nbirth-payload-bdSeq]
 		metric(MetricBdSeq, TypeInt64, Long(int64(b.BdSeq))),
+		// [tck-id-topics-nbirth-rebirth-metric] [tck-id-payloads-nbirth-rebirth-req]
+		// [tck-id-operational-behavior-data-commands-rebirth-datatype]
+		// [tck-id-operational-behavior-data-commands-rebirth-value]
+		// without alias [tck-id-operational-behavior-data-commands-rebirth-name-aliases]
 		metric(MetricRebirth, TypeBoolean, Boolean(false)),
 		metric(MetricWire, TypeInt32, Int(1)),
 		metric(MetricSimulated, TypeBoolean, Boolean(b.Simulated)),
 		metric(MetricVersion, TypeString, String(b.Version)),
 		metric(MetricEpochs, TypeBytes, Bytes(appendEpochs(nil, b.Epochs))),
 	)
+	takesTime := metric(MetricTime, TypeInt64, Value{})
+	takesTime.Null = true
 	run := metric(MetricRun, TypeBytes, Value{})
 	run.Null, run.HasAlias, run.Alias = true, true, aliasRun
-	p.Metrics = append(p.Metrics, run)
-	for _, d := range b.Definitions {
+	p.Metrics = append(p.Metrics, takesTime, run)
+	for i, d := range b.Definitions {
+		// [tck-id-topics-nbirth-metrics] [tck-id-operational-behavior-data-publish-nbirth-values]
 		m := metric(d.Device+"/"+d.Quantity, d.Type, Value{})
-		m.Null, m.HasAlias, m.Alias = true, true, d.Alias
+		m.Null, m.HasAlias, m.Alias = true, true, d.Alias // [tck-id-payloads-alias-birth-requirement]
+		if i < len(b.Current) && b.Current[i].Time != 0 {
+			m.Timestamp = uint64(b.Current[i].Time)
+			m.Properties = m.carry(&b.Current[i].Reading, nil)
+		}
 		m.Properties = append(m.Properties, Property{Key: []byte(PropUnit), Type: TypeString, Value: String(string(d.Unit))})
 		if d.Interval > 0 {
 			m.Properties = append(m.Properties, Property{Key: []byte(PropInterval), Type: TypeInt64, Value: Long(d.Interval.Milliseconds())})
@@ -99,8 +136,10 @@ func AppendBirth(dst []byte, now int64, seq uint64, b *Birth) []byte {
 	return AppendPayload(dst, &p)
 }
 
-// AppendDeath writes the NDEATH that goes into the MQTT will
-// (tck-id-payloads-ndeath-bdseq; no seq: tck-id-payloads-ndeath-seq).
+// AppendDeath writes the NDEATH, which goes into the MQTT will, too: bdSeq and
+// nothing else. [tck-id-payloads-ndeath-bdseq] [tck-id-topics-ndeath-payload]
+// [tck-id-payloads-ndeath-seq] [tck-id-topics-ndeath-seq]
+// [tck-id-message-flow-edge-node-birth-publish-will-message-payload]
 func AppendDeath(dst []byte, now int64, bdSeq uint64) []byte {
 	return AppendPayload(dst, &Payload{Timestamp: uint64(now), HasTimestamp: true, Metrics: []Metric{{
 		Name: []byte(MetricBdSeq), Timestamp: uint64(now), HasTimestamp: true, Type: TypeInt64, Value: Long(int64(bdSeq)),
@@ -108,11 +147,18 @@ func AppendDeath(dst []byte, now int64, bdSeq uint64) []byte {
 }
 
 // AppendCommand writes an NCMD with one metric, for example MetricTime or
-// MetricRebirth.
+// MetricRebirth: under its name, since neither has an alias.
+// [tck-id-topics-ncmd-timestamp] [tck-id-payloads-ncmd-timestamp]
+// [tck-id-payloads-ncmd-seq] [tck-id-payloads-name-cmd-requirement] [tck-id-topics-ncmd-payload]
 func AppendCommand(dst []byte, now int64, name string, t Datatype, v Value) []byte {
 	return AppendPayload(dst, &Payload{Timestamp: uint64(now), HasTimestamp: true, Metrics: []Metric{{
 		Name: []byte(name), Timestamp: uint64(now), HasTimestamp: true, Type: t, Value: v,
 	}}})
+}
+
+// Names reports whether the payload has a metric of that name.
+func (p *Payload) Names(name string) bool {
+	return slices.ContainsFunc(p.Metrics, func(m Metric) bool { return string(m.Name) == name })
 }
 
 // BdSeq finds the bdSeq of an NDEATH.
@@ -129,7 +175,7 @@ func (p *Payload) BdSeq() (uint64, bool) {
 var ErrBirth = errors.New("birth certificate is not usable")
 
 // ParseBirth reads an NBIRTH (device "") or a DBIRTH. It copies what it keeps.
-// Names and aliases must be unique (tck-id-payloads-alias-uniqueness).
+// Every metric needs a name; names and aliases must be unique.
 func ParseBirth(p *Payload, device string) (*Birth, error) {
 	b := &Birth{Time: int64(p.Timestamp), byAlias: map[uint64]int{}, byName: map[string]int{}}
 	for i := range p.Metrics {
@@ -144,7 +190,7 @@ func ParseBirth(p *Payload, device string) (*Birth, error) {
 		m := &p.Metrics[i]
 		switch name := string(m.Name); name {
 		case "":
-			return nil, fmt.Errorf("%w: metric %d has no name", ErrBirth, i) // tck-id-payloads-name-birth-data-requirement
+			return nil, fmt.Errorf("%w: metric %d has no name", ErrBirth, i) // [tck-id-payloads-name-requirement]
 		case MetricBdSeq:
 			b.BdSeq, b.HasBdSeq = m.Value.Bits, true
 			continue
@@ -160,12 +206,15 @@ func ParseBirth(p *Payload, device string) (*Birth, error) {
 				return nil, err
 			}
 			continue
-		case MetricWire:
+		case MetricWire, MetricTime:
 			continue
 		default:
 			if strings.HasPrefix(name, "Node Control/") || strings.HasPrefix(name, "Device Control/") {
 				continue
 			}
+		}
+		if m.Type == TypeTemplate && defines(m.Value.Raw) {
+			continue // a type, no metric
 		}
 		d := Definition{Name: string(m.Name), Alias: m.Alias, HasAlias: m.HasAlias, Type: m.Type, Device: device}
 		d.Quantity = d.Name
@@ -193,22 +242,50 @@ func ParseBirth(p *Payload, device string) (*Birth, error) {
 		}
 		b.Definitions = append(b.Definitions, d)
 	}
+	b.index()
 	return b, nil
 }
 
-// Definition finds what a DATA metric means, by alias or by name.
-func (b *Birth) Definition(m *Metric) (*Definition, bool) {
-	var i int
-	var ok bool
-	if m.HasAlias && len(m.Name) == 0 {
-		i, ok = b.byAlias[m.Alias]
-	} else {
-		i, ok = b.byName[string(m.Name)]
+// defines reports whether a template says what its instances look like, instead
+// of being one.
+func defines(template []byte) bool {
+	definition := false
+	err := fields(template, func(num protowire.Number, typ protowire.Type, v uint64, _ []byte) error {
+		if num == 5 && typ == protowire.VarintType {
+			definition = v != 0
+		}
+		return nil
+	})
+	return definition && err == nil
+}
+
+// index makes the table of small aliases: data are looked up metric by metric.
+func (b *Birth) index() {
+	few := uint64(4*len(b.Definitions) + 64)
+	for alias, i := range b.byAlias {
+		if alias >= few {
+			continue
+		}
+		for uint64(len(b.dense)) <= alias {
+			b.dense = append(b.dense, -1)
+		}
+		b.dense[alias] = int32(i)
 	}
-	if !ok {
-		return nil, false
+}
+
+// Definition finds what a DATA metric means, by alias or by name: its place in
+// Definitions.
+func (b *Birth) Definition(m *Metric) (place int, ok bool) {
+	if !m.HasAlias || len(m.Name) > 0 {
+		place, ok = b.byName[string(m.Name)]
+		return place, ok
 	}
-	return &b.Definitions[i], true
+	if m.Alias < uint64(len(b.dense)) {
+		place = int(b.dense[m.Alias])
+		return place, place >= 0
+	}
+	place, ok = b.byAlias[m.Alias]
+	return place, ok
 }
 
 func appendEpochs(dst []byte, epochs []telemetry.EpochFloor) []byte {

@@ -18,6 +18,8 @@ type Data struct {
 	Run        telemetry.Run
 	Historical bool // a foreign node marked at least one metric is_historical
 	Records    []telemetry.Record
+	// Places holds for every reading, in order, its place in the birth's Definitions.
+	Places []int32
 	// Unknown counts metrics that the birth does not know.
 	Unknown  int
 	readings []telemetry.Reading
@@ -42,9 +44,12 @@ type Encoder struct {
 }
 
 // AppendData writes one NDATA: run, then the records' readings in order, each
-// under the alias that alias returns (tck-id-payloads-ndata-… by alias, without
-// data types). It returns an error if alias knows no number for a reading, if a
+// under the alias that alias returns and nothing else: names and types stand in
+// the birth. It returns an error if alias knows no number for a reading, if a
 // value is not finite, or if run does not fit records.
+//
+// [tck-id-topics-ndata-timestamp] [tck-id-payloads-ndata-timestamp] [tck-id-payloads-ndata-seq]
+// [tck-id-payloads-alias-data-cmd-requirement]
 func (e *Encoder) AppendData(dst []byte, now int64, seq uint64, run telemetry.Run, records []telemetry.Record, alias func(device, quantity string) (uint64, bool)) ([]byte, error) {
 	if run.Count != uint64(len(records)) || run.Count == 0 || run.Epoch == 0 {
 		return dst, fmt.Errorf("encode run of epoch %v: count %d, %d records", run.Epoch, run.Count, len(records))
@@ -65,24 +70,11 @@ func (e *Encoder) AppendData(dst []byte, now int64, seq uint64, run telemetry.Ru
 				return dst, fmt.Errorf("encode record %d: no alias for %s/%s in this birth", r.Number, r.Device, rd.Quantity)
 			}
 			m := Metric{HasAlias: true, Alias: a, Timestamp: uint64(r.Time), HasTimestamp: true, Historical: run.Backlog}
-			from := len(e.props)
-			switch {
-			case rd.Gap != telemetry.GapNone:
-				m.Null = true
-				e.prop(PropGap, TypeString, String(string(rd.Gap)))
-			case !rd.Value.Finite():
+			if rd.Gap == telemetry.GapNone && !rd.Value.Finite() {
 				return dst, fmt.Errorf("encode record %d: %s/%s is not a finite number: make it a gap", r.Number, r.Device, rd.Quantity)
-			default:
-				m.Value = wireValue(rd.Value)
-				if rd.Flag != telemetry.FlagNone {
-					e.prop(PropFlag, TypeString, String(rd.Flag.String()))
-				}
-				if rd.Count > 1 {
-					e.prop(PropCount, TypeInt32, Int(int32(min(rd.Count, math.MaxInt32))))
-					e.prop(PropMin, TypeDouble, Double(rd.Min))
-					e.prop(PropMax, TypeDouble, Double(rd.Max))
-				}
 			}
+			from := len(e.props)
+			e.props = m.carry(rd, e.props)
 			m.Properties = e.props[from:len(e.props):len(e.props)]
 			p.Metrics = append(p.Metrics, m)
 		}
@@ -92,8 +84,27 @@ func (e *Encoder) AppendData(dst []byte, now int64, seq uint64, run telemetry.Ru
 	return AppendPayload(dst, p), nil
 }
 
-func (e *Encoder) prop(key string, t Datatype, v Value) {
-	e.props = append(e.props, Property{Key: []byte(key), Type: t, Value: v})
+// carry makes the metric that of a reading, which is finite or a gap, and
+// returns props with what else is to be said of it.
+func (m *Metric) carry(rd *telemetry.Reading, props []Property) []Property {
+	add := func(key string, t Datatype, v Value) {
+		props = append(props, Property{Key: []byte(key), Type: t, Value: v})
+	}
+	if m.Null = rd.Gap != telemetry.GapNone; m.Null {
+		add(PropGap, TypeString, String(string(rd.Gap)))
+		return props
+	}
+	m.Value = wireValue(rd.Value)
+	if rd.Flag != telemetry.FlagNone {
+		add(PropFlag, TypeString, String(rd.Flag.String()))
+		add(PropQuality, TypeInt32, Int(QualityBad)) // for other hosts [tck-id-payloads-propertyset-quality-value-type]
+	}
+	if rd.Count > 1 {
+		add(PropCount, TypeInt32, Int(int32(min(rd.Count, math.MaxInt32))))
+		add(PropMin, TypeDouble, Double(rd.Min))
+		add(PropMax, TypeDouble, Double(rd.Max))
+	}
+	return props
 }
 
 func wireValue(v telemetry.Value) Value {
@@ -228,17 +239,18 @@ func (d *Data) parseRun(b []byte) error {
 // stands in where a foreign metric and its payload carry no time.
 func (d *Data) Resolve(p *Payload, b *Birth, received int64) error {
 	d.Pantau, d.Historical, d.Unknown = b.Wire == 1, false, 0
-	d.Records, d.readings = d.Records[:0], d.readings[:0]
+	d.Records, d.readings, d.Places = d.Records[:0], d.readings[:0], d.Places[:0]
 	if d.Pantau {
 		return d.resolveRun(p, b)
 	}
 	for i := range p.Metrics {
 		m := &p.Metrics[i]
-		def, ok := b.Definition(m)
+		place, ok := b.Definition(m)
 		if !ok {
 			d.Unknown++
 			continue
 		}
+		def := &b.Definitions[place]
 		ts := received
 		switch {
 		case m.HasTimestamp:
@@ -250,7 +262,7 @@ func (d *Data) Resolve(p *Payload, b *Birth, received int64) error {
 		if n := len(d.Records); n == 0 || d.Records[n-1].Time != ts || d.Records[n-1].Device != def.Device {
 			d.Records = append(d.Records, telemetry.Record{Device: def.Device, Time: ts})
 		}
-		d.readings = append(d.readings, reading(m, def))
+		d.readings, d.Places = append(d.readings, reading(m, def)), append(d.Places, int32(place))
 		d.assign(len(d.Records)-1, 1)
 	}
 	return nil
@@ -270,8 +282,8 @@ func (d *Data) resolveRun(p *Payload, b *Birth) error {
 	if len(p.Metrics) == 0 {
 		return fmt.Errorf("%w: no metrics", ErrData)
 	}
-	first, ok := b.Definition(&p.Metrics[0])
-	if !ok || first.Name != MetricRun {
+	run, ok := b.Definition(&p.Metrics[0])
+	if !ok || b.Definitions[run].Name != MetricRun {
 		return fmt.Errorf("%w: the first metric is not %s", ErrData, MetricRun)
 	}
 	if err := d.parseRun(p.Metrics[0].Value.Raw); err != nil {
@@ -285,16 +297,17 @@ func (d *Data) resolveRun(p *Payload, b *Birth) error {
 		rec := telemetry.Record{Number: d.Run.First + uint64(i)}
 		for j := range metrics[:size] {
 			m := &metrics[j]
-			def, ok := b.Definition(m)
-			if !ok || def.Name == MetricRun {
+			place, ok := b.Definition(m)
+			if !ok || place == run {
 				return fmt.Errorf("%w: record %d: alias %d (%q) is not in the birth", ErrData, rec.Number, m.Alias, m.Name)
 			}
+			def := &b.Definitions[place]
 			if j == 0 {
 				rec.Device, rec.Time = def.Device, int64(m.Timestamp)
 			} else if def.Device != rec.Device || int64(m.Timestamp) != rec.Time {
 				return fmt.Errorf("%w: record %d mixes devices or times", ErrData, rec.Number)
 			}
-			d.readings = append(d.readings, reading(m, def))
+			d.readings, d.Places = append(d.readings, reading(m, def)), append(d.Places, int32(place))
 		}
 		d.Records = append(d.Records, rec)
 		if size > 0 {
@@ -317,9 +330,11 @@ func (d *Data) resolveRun(p *Payload, b *Birth) error {
 }
 
 // reading reads one metric. A null metric is a gap; so is a number that is not
-// finite, and a value whose type Pantau does not store.
+// finite, and a value whose type Pantau does not store. A value that its sender
+// says is not good is flagged, whatever else it says.
 func reading(m *Metric, def *Definition) telemetry.Reading {
 	r := telemetry.Reading{Quantity: def.Quantity}
+	good := true
 	t := def.Type
 	if m.Type != TypeUnknown {
 		t = m.Type
@@ -327,6 +342,9 @@ func reading(m *Metric, def *Definition) telemetry.Reading {
 	for i := range m.Properties {
 		p := &m.Properties[i]
 		switch string(p.Key) {
+		case PropQuality:
+			// Makers refine the code of good as OPC does, up to 255.
+			good = p.Null || p.Value.Kind != IntValue || p.Value.Bits >= QualityGood && p.Value.Bits < 256
 		case PropFlag:
 			var ok bool
 			if r.Flag, ok = telemetry.ParseFlag(string(p.Value.Raw)); !ok {
@@ -351,6 +369,9 @@ func reading(m *Metric, def *Definition) telemetry.Reading {
 		return r
 	}
 	r.Gap = telemetry.GapNone
+	if !good && r.Flag == telemetry.FlagNone {
+		r.Flag = telemetry.FlagSensorFault
+	}
 	switch m.Value.Kind {
 	case BoolValue:
 		r.Value = telemetry.Value{Type: telemetry.Bool, Number: float64(m.Value.Bits & 1)}

@@ -7,7 +7,9 @@
 // metrics, so that any other host can read our gateways and we can read any
 // other edge node.
 //
-// Normative ids (tck-id-…) stand at the line that obeys them. Encoding appends
+// Normative ids stand in brackets at the line that obeys them and at the test
+// that shows it; testdata/assertions.tsv lists all of them, with those that are
+// not obeyed and why. Encoding appends
 // to a caller's buffer; decoding reuses the caller's structs, points into the
 // input and never panics, whatever the bytes.
 package sparkplug

@@ -9,9 +9,11 @@ import (
 )
 
 // Datatype is Sparkplug's type of a metric or property.
+// [tck-id-payloads-metric-datatype-value-type] [tck-id-payloads-metric-propertyvalue-type-type]
 type Datatype uint32
 
 // The data types that Pantau reads and writes; other values are kept as bytes.
+// [tck-id-payloads-metric-datatype-value] [tck-id-payloads-metric-propertyvalue-type-value]
 const (
 	TypeUnknown  Datatype = 0
 	TypeInt8     Datatype = 1
@@ -227,11 +229,11 @@ func (m *Metric) append(dst []byte) []byte {
 		for i := range m.Properties {
 			dst = appendBytes(dst, 1, m.Properties[i].Key)
 		}
-		for i := range m.Properties {
+		for i := range m.Properties { // as many as keys [tck-id-payloads-propertyset-keys-array-size]
 			p := &m.Properties[i]
 			dst = protowire.AppendTag(dst, 2, protowire.BytesType)
 			dst = protowire.AppendVarint(dst, uint64(p.size()))
-			dst = appendVarint(dst, 1, uint64(p.Type))
+			dst = appendVarint(dst, 1, uint64(p.Type)) // [tck-id-payloads-metric-propertyvalue-type-req]
 			if p.Null {
 				dst = appendVarint(dst, 2, 1)
 			}
@@ -391,7 +393,7 @@ func (m *Metric) decodeProperties(b []byte) error {
 		}
 		return nil
 	})
-	if err == nil && keys != values { // tck-id-payloads-propertyset-quality-value… : as many values as keys
+	if err == nil && keys != values { // [tck-id-payloads-propertyset-values-array-size]
 		return fmt.Errorf("%w: %d property keys, %d values", ErrPayload, keys, values)
 	}
 	return err

@@ -8,7 +8,7 @@ import (
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
-// Namespace is the first level of every topic (tck-id-topic-structure-namespace-a).
+// Namespace is the first level of every topic. [tck-id-topic-structure-namespace-a]
 const Namespace = "spBv1.0"
 
 // MessageType is the third level of a topic.
@@ -35,7 +35,9 @@ type Topic struct {
 	Host   string // on STATE only
 }
 
-// String writes the topic.
+// String writes the topic: namespace, group, type, node and, on D… messages
+// only, device. [tck-id-topic-structure] [tck-id-intro-group-id-string]
+// [tck-id-intro-edge-node-id-string] [tck-id-intro-device-id-string]
 func (t Topic) String() string {
 	switch {
 	case t.Type == STATE:
@@ -77,6 +79,8 @@ func ParseTopic(s string) (Topic, error) {
 	}
 	var has bool
 	t.Node.ID, t.Device, has = strings.Cut(rest, "/")
+	// [tck-id-topic-structure-namespace-device-id-associated-message-types]
+	// [tck-id-topic-structure-namespace-device-id-non-associated-message-types]
 	if has != device {
 		return bad("a device level stands on D… messages and only there")
 	}
@@ -93,8 +97,8 @@ func ParseTopic(s string) (Topic, error) {
 	return t, nil
 }
 
-// State is the host's birth or death certificate on its STATE topic
-// (tck-id-host-topic-phid-birth-payload).
+// State is the host's birth or death certificate on its STATE topic.
+// [tck-id-host-topic-phid-birth-payload] [tck-id-host-topic-phid-death-payload]
 type State struct {
 	Online    bool  `json:"online"`
 	Timestamp int64 `json:"timestamp"` // Unix milliseconds UTC

@@ -39,8 +39,12 @@ func ParseNode(s string) (Node, error) {
 const MaxIDLength = 128
 
 // CheckID accepts what may stand as one level of a Sparkplug topic: one to
-// MaxIDLength bytes of UTF-8 without '/', '+', '#' (tck-id-topic-structure-namespace-valid-group-id),
-// without control characters, and not starting with '$'.
+// MaxIDLength bytes of UTF-8 without '/', '+', '#', without control characters,
+// and not starting with '$'.
+//
+// [tck-id-topic-structure-namespace-valid-group-id] [tck-id-intro-group-id-chars]
+// [tck-id-topic-structure-namespace-valid-edge-node-id] [tck-id-intro-edge-node-id-chars]
+// [tck-id-topic-structure-namespace-valid-device-id] [tck-id-intro-device-id-chars]
 func CheckID(s string) error {
 	switch {
 	case s == "":

@@ -86,6 +86,7 @@ var catalogue = func() map[string]Quantity {
 		}
 	}
 	add(KindAir, MicrogramPerCubicMetre, AggMean, "pm1", "pm2_5", "pm4", "pm10", "so2", "co", "o3", "no2", "hc")
+	add(KindAir, MicrogramPerCubicMetre, AggMean, "nmhc", "tsp", "pb") // PP 22/2021 bounds them; they have no index
 	add(KindAir, PartPerBillion, AggMean, "so2_ppb", "o3_ppb", "no2_ppb", "hc_ppb", "co_ppb")
 	add(KindAir, PartPerMillion, AggMean, "co_ppm", "hc_ppm", "co2")
 	add(KindAir, Micrometre, AggMean, "particle_size")

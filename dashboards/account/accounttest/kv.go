@@ -1,5 +1,6 @@
-// Package accounttest is a store for tests of accounts and sessions. It promises
-// the errors and revisions of the real one, in memory.
+// Package accounttest is a store for tests of accounts and sessions, and a cost of
+// passwords that lets them come to the point. It promises the errors and revisions
+// of the real store, in memory.
 package accounttest
 
 import (
@@ -12,6 +13,9 @@ import (
 
 	"github.com/pantau-id/pantau/dashboards/account"
 )
+
+// Cheap hashes a password in no time.
+func Cheap() account.Cost { return account.Cost{MemoryKiB: 64, Passes: 1} }
 
 // KV is an in-memory account.KV. The zero value is ready.
 type KV struct {

@@ -5,6 +5,8 @@ import htmx from "htmx.org/dist/htmx.esm.js";
 import { keepAges } from "./ages";
 import { defineLive } from "./live";
 import { defineChart } from "./chart";
+import { defineMap } from "./map";
+import { keepWall } from "./wall";
 import "./app.css";
 
 // Our Content-Security-Policy forbids what these would do.
@@ -15,7 +17,9 @@ htmx.config.scrollBehavior = "auto";
 
 defineLive();
 defineChart();
+defineMap();
 keepAges();
+keepWall();
 
 // After a form answered in place, its message gets the focus: the button that had
 // it may be gone.

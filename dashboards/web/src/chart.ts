@@ -10,6 +10,8 @@ type Points = {
   unit: string;
   decimals: number;
   gaps: { from: number; to: number; note: string }[];
+  bands?: { from: number; to?: number; name: string; rank: number }[];
+  others?: { name: string; times: number[]; values: (number | null)[] }[];
 };
 
 class Chart extends HTMLElement {

@@ -7,7 +7,7 @@
 import htmx from "htmx.org/dist/htmx.esm.js";
 import { refreshAges, serverTime } from "./ages";
 
-type Update = { lang: string; html: Record<string, string> };
+type Update = { lang: string; html: Record<string, string>; version?: string };
 type Message =
   | { type: "want"; tab: string; stream: string; topics: string[] } // a page shows these
   | { type: "gone"; tab: string }
@@ -34,9 +34,11 @@ class Holder {
     this.later();
   }
 
+  // The stream goes on with the parts of a page that left until another one joins:
+  // to connect again now would show every other page "joining", and one whose
+  // session has ended an end that comes and goes.
   gone(from: string): void {
     this.wants.delete(from);
-    this.later();
   }
 
   close(): void {
@@ -62,10 +64,7 @@ class Holder {
     this.source?.close();
     this.tell({ type: "state", state: "joining" });
     const source = (this.source = new EventSource(url));
-    source.onopen = () => {
-      this.heard();
-      this.tell({ type: "state", state: "on" });
-    };
+    source.onopen = () => this.heard(); // "on" is what the first heartbeat says: without a session there is none
     source.onmessage = (event: MessageEvent<string>) => {
       this.heard();
       this.tell({ type: "update", update: JSON.parse(event.data) as Update });
@@ -108,27 +107,39 @@ const announcer = document.createElement("p");
 announcer.className = "visually-hidden";
 announcer.setAttribute("role", "status");
 
+/** What a screen reader is told of a part, by the element that tells it. */
+function announced(part: HTMLElement | null): Map<string, string> {
+  const tell = part ? [part, ...part.querySelectorAll<HTMLElement>("[data-announce]")] : [];
+  return new Map(tell.map((el) => [el.id, el.dataset.announce ?? ""]));
+}
+
+/** What an element that has the focus is found again by: an id, or where it leads. */
+const nameOf = (el: Element): string => el.id || el.getAttribute("href") || "";
+
 /** Puts new parts into the page and keeps what its reader is doing. */
 function swap(update: Update): void {
   if (update.lang !== document.documentElement.lang) return;
   for (const [id, html] of Object.entries(update.html)) {
     const old = document.getElementById(id);
     if (!old) continue;
+    const told = announced(old);
     const typed = new Map<string, string>();
     const opened: string[] = [];
     for (const el of old.querySelectorAll("input")) if (el.id && el.value !== el.defaultValue) typed.set(el.id, el.value);
     for (const el of old.querySelectorAll("details[open]")) if (el.id) opened.push(el.id);
     const back = old.querySelector<HTMLInputElement>("input[name=kembali]")?.value;
-    const focus = old.contains(document.activeElement) ? (document.activeElement as HTMLElement).id : "";
+    const focus = old.contains(document.activeElement) ? nameOf(document.activeElement!) : "";
     htmx.swap(old, html, { swapStyle: "outerHTML" });
-    const said = document.getElementById(id)?.dataset.announce;
-    if (said && said !== old.dataset.announce) announcer.textContent = said;
+    for (const [each, said] of announced(document.getElementById(id))) if (said !== told.get(each)) announcer.textContent = said;
     for (const each of opened) document.getElementById(each)?.setAttribute("open", "");
     for (const [each, value] of typed) {
       const el = document.getElementById(each);
       if (el instanceof HTMLInputElement) el.value = value;
     }
-    if (focus && document.activeElement?.id !== focus) document.getElementById(focus)?.focus({ preventScroll: true });
+    if (focus && (document.activeElement === document.body || nameOf(document.activeElement!) !== focus)) {
+      const same = [...(document.getElementById(id)?.querySelectorAll<HTMLElement>("[id], a[href]") ?? [])].find((el) => nameOf(el) === focus);
+      same?.focus({ preventScroll: true });
+    }
     if (back) for (const el of document.querySelectorAll<HTMLInputElement>(`#${id} input[name=kembali]`)) el.value = back;
   }
   refreshAges();
@@ -144,6 +155,7 @@ class Live extends HTMLElement {
   private word = document.createElement("span");
   private button = document.createElement("button");
   private refresh = 0;
+  private asking = false;
 
   connectedCallback(): void {
     const now = Date.parse(this.dataset.now ?? "");
@@ -235,7 +247,34 @@ class Live extends HTMLElement {
         this.set("on");
         if (!this.paused) swap(message.update);
         else this.keep(message.update);
+        if (message.update.version) void this.freshen(message.update.version);
         break;
+    }
+  }
+
+  /** Reads the page again if another version of its parts is told of than it shows. */
+  private async freshen(version: string): Promise<void> {
+    this.dataset.newest = version;
+    if (this.paused || this.asking || version === this.dataset.version || !document.querySelector("[data-fresh]")) return;
+    this.asking = true;
+    try {
+      // A page that reads itself is nobody being there: its session ends in its time.
+      const answer = await fetch(location.href, { headers: { "Pantau-Live": "1" } });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const shown = page.querySelector<HTMLElement>("pantau-live")?.dataset.version;
+      if (!answer.ok || !shown) throw new Error(`status ${answer.status}`);
+      this.dataset.version = shown;
+      const html: Record<string, string> = {};
+      for (const part of page.querySelectorAll("[data-fresh]")) html[part.id] = part.outerHTML;
+      swap({ lang: document.documentElement.lang, html });
+    } catch {
+      delete this.dataset.newest; // no line or no session: the stream tells again when it is back
+    } finally {
+      // While an hour's figures are computed there is a new version every moment.
+      setTimeout(() => {
+        this.asking = false;
+        if (this.dataset.newest && this.isConnected) void this.freshen(this.dataset.newest);
+      }, 2000);
     }
   }
 
@@ -248,12 +287,14 @@ class Live extends HTMLElement {
     if (!on) {
       for (const update of this.missed.values()) swap(update);
       this.missed.clear();
+      if (this.dataset.newest) void this.freshen(this.dataset.newest);
     }
     this.show();
   }
 
   private set(state: State): void {
-    if (state === this.state) return;
+    // An end stays until a heartbeat shows that somebody signed in again.
+    if (state === this.state || (this.state === "ended" && state !== "on")) return;
     this.state = state;
     this.show();
   }
@@ -271,7 +312,9 @@ class Live extends HTMLElement {
     this.button.textContent = this.words(this.paused ? "resume" : "pause");
     this.button.setAttribute("aria-pressed", String(this.paused));
     this.button.hidden = state === "ended";
-    if (state === "ended" && !this.querySelector("a")) {
+    const old = this.querySelector("a");
+    if (state !== "ended") old?.remove();
+    else if (!old) {
       const link = document.createElement("a");
       link.href = this.dataset.signIn ?? "/masuk";
       link.textContent = this.words("sign-in");

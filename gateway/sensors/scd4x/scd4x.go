@@ -43,6 +43,10 @@ const (
 	stopTime    = 500 * time.Millisecond
 )
 
+// noWord is no CO2 (0 to 40,000 ppm) and no temperature (-10 to 60 °C) that the
+// part can measure.
+const noWord = 0xffff
+
 // drought is how long there may be no new value before the part is started anew:
 // four times its interval.
 const drought = 20 * time.Second
@@ -99,7 +103,7 @@ func (d *Dev) Sense(ctx context.Context) ([]telemetry.Reading, error) {
 	switch {
 	case err == nil:
 		d.newest, d.settled, d.idle = time.Now(), true, false
-	case errors.Is(err, fault.ErrNotReady), errors.Is(err, fault.ErrChecksum), ctx.Err() != nil:
+	case errors.Is(err, fault.ErrNotReady), errors.Is(err, fault.ErrChecksum), errors.Is(err, fault.ErrProtocol), ctx.Err() != nil:
 		if dry {
 			d.running, d.idle = false, true
 		}
@@ -120,6 +124,11 @@ func (d *Dev) read(ctx context.Context) ([]telemetry.Reading, error) {
 	words, err := d.dev.Read(ctx, cmdRead, commandTime, 3)
 	if err != nil {
 		return nil, fmt.Errorf("measurement: %w", err)
+	}
+	// Humidity alone may be all ones, in saturated air. It is compensated by the
+	// temperature: without that one it is none.
+	if words[0] == noWord || words[1] == noWord {
+		return nil, fmt.Errorf("words %04x hold no measurement: %w", words, fault.ErrProtocol)
 	}
 	flag := telemetry.FlagNone
 	if !d.settled {

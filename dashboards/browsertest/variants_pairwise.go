@@ -1,0 +1,5 @@
+//go:build !pages
+
+package browsertest
+
+const forEyes = false
