@@ -255,3 +255,15 @@ func TestPagesByKeyboardFingerAndMagnifier(t *testing.T) {
 		walk(p, o, "", func(name string) { p.Steady(name + "-zoomed") })
 	})
 }
+
+func TestPagesStandStillWhileTheyArrive(t *testing.T) {
+	b := browsertest.Start(t)
+	o := openOffice(t)
+	o.URL = browsertest.Drip(t, o.URL)
+	p := b.Open(t, browsertest.Desktop.WithoutScript(), o.URL+"/masuk") // a phone has one column, where nothing can move
+	walk(p, o, "", func(name string) {
+		if shift := p.Shift(); shift >= 0.05 {
+			t.Errorf("%s: the layout shifted by %.3f", name, shift)
+		}
+	})
+}

@@ -146,6 +146,24 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 }
 
+func TestPagesStandStillWhileTheyArrive(t *testing.T) {
+	b := browsertest.Start(t)
+	w := correctedWorld(t)
+	address := browsertest.Drip(t, w.url)
+	for name, look := range map[string]browsertest.Look{"phone": browsertest.Phone, "desktop": browsertest.Desktop} {
+		t.Run(name, func(t *testing.T) {
+			p := b.Open(t, look.WithoutScript(), address+"/")
+			for _, l := range looked {
+				p.Go(address + l.path)
+				p.Wait("document.readyState === 'complete'")
+				if shift := p.Shift(); shift >= 0.05 {
+					t.Errorf("%s: the layout shifted by %.3f", l.name, shift)
+				}
+			}
+		})
+	}
+}
+
 func TestTheCardIsReadable(t *testing.T) {
 	b := browsertest.Start(t)
 	w := newWorld(t)
