@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"math"
 	"reflect"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -87,6 +89,64 @@ func TestWeeksOfHistoryAreFiguresThatTheirTracesProve(t *testing.T) {
 	}
 	if _, err := d.Trace(ctx, "ispu-20261126-12-r7-smg-1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a revision that is not there: %v", err)
+	}
+}
+
+// What a station's page says of PP 22/2021 is proved by its traces, and a trace
+// tells when an hour that entered it was corrected.
+func TestAYearBeforeTheLimitsIsProvedByItsTraces(t *testing.T) {
+	indicative := smg
+	indicative.Class, indicative.Earlier = places.Indicative, []places.Grade{{Until: hour.Add(-24 * time.Hour), Class: smg.Class}}
+	d := publicationtest.Open(t, indicative)
+	from := hour.Add(-15 * 24 * time.Hour)
+	d.History("smg-1", from, hour, []string{"pm2_5", "so2_ppb", "co", "nmhc", "temperature"}, publicationtest.Daily(60))
+	year := noon.In(figures.WIB).Year()
+	prove := func() map[string]figures.AssessmentTrace {
+		t.Helper()
+		of, err := d.Assessments(ctx, "smg-1", year)
+		if err != nil {
+			t.Fatal(err)
+		}
+		episodes, err := d.Exceedances(ctx, "smg-1", year)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]figures.AssessmentTrace{}
+		for _, a := range of {
+			id := figures.AssessmentID("smg-1", year, a.Limit)
+			trace, err := d.AssessmentTrace(ctx, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := trace.Recompute()
+			if err != nil || again.Assessment != a || !reflect.DeepEqual(again, trace) || trace.ID != id || trace.Status != figures.Provisional {
+				t.Errorf("%s: %+v, %v, want %+v", id, again.Assessment, err, a)
+			}
+			out[id] = trace
+			episodes = slices.DeleteFunc(episodes, func(e figures.Exceedance) bool { return slices.Contains(trace.Exceeded, e) })
+		}
+		if len(episodes) != 0 {
+			t.Errorf("no trace tells of %+v", episodes)
+		}
+		return out
+	}
+	before := prove()
+	day := "baku-" + strconv.Itoa(year) + "-pm2_5-24h-55-smg-1"
+	if tr := before[day]; len(before) != 8 || tr.Assessment.Episodes == 0 || tr.Assessment.Valid >= 15 || len(tr.Classes) != 2 || len(tr.Hours) < 14*24 {
+		t.Errorf("%d traces; %+v, %d hours, classes %+v", len(before), tr.Assessment, len(tr.Hours), tr.Classes)
+	}
+	d.Feed(publicationtest.Hour("smg-1", "pm2_5", hour.Add(-50*time.Hour), 900))
+	after := prove()
+	if after[day].Revised != before[day].Revised+1 || after[day].Hash == before[day].Hash {
+		t.Errorf("a corrected hour: %d, was %d", after[day].Revised, before[day].Revised)
+	}
+	if so2 := "baku-" + strconv.Itoa(year) + "-so2-1h-150-smg-1"; after[so2].Hash == "" || after[so2].Hash != before[so2].Hash {
+		t.Error("another parameter's trace changed")
+	}
+	for _, id := range []string{"baku-2025-pm2_5-24h-55-smg-1", "baku-2026-pm2_5-24h-56-smg-1", "baku-2026-pm10-24h-75-smg-1", "baku-2026-pm2_5-24h-55-tidak-ada", "baku-2027-pm2_5-24h-55-smg-1", "ispu-20261126-12-r0-smg-1"} {
+		if _, err := d.AssessmentTrace(ctx, id); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -428,47 +429,77 @@ func (b *Book) Trace(ctx context.Context, id string) (t figures.Trace, err error
 	return t, err
 }
 
-// year reads what a site's year is assessed by.
-func (b *Book) year(ctx context.Context, site string, year int) (of []figures.Assessment, episodes []figures.Exceedance, err error) {
-	from := time.Date(year, 1, 1, 0, 0, 0, 0, figures.WIB).Add(-8 * time.Hour)
-	to := time.Date(year+1, 1, 1, 0, 0, 0, 0, figures.WIB)
-	now := b.now()
-	rules := b.people.all()
-	var quantities []string
+// year reads a site's hours of what is judged by the year.
+func (b *Book) year(ctx context.Context, site string, year int, judged func(quantity string) bool) ([]figures.SiteHour, error) {
 	have, err := b.Quantities(ctx, site)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, q := range have {
-		limited := slices.ContainsFunc(rules, func(r figures.DatedRules) bool {
-			return slices.ContainsFunc(r.Rules.Limits, func(l figures.Limit) bool { return l.Quantity == q })
-		})
-		if limited || isParameter(q) {
-			quantities = append(quantities, q)
-		}
-	}
+	quantities := slices.DeleteFunc(have, func(q string) bool { return !judged(q) })
 	if len(quantities) == 0 {
-		return nil, nil, nil
+		return nil, nil
 	}
-	hours, err := b.Hours(ctx, site, quantities, from, to)
-	if err != nil {
+	from, to := figures.YearSpan(year)
+	return b.Hours(ctx, site, quantities, from.Add(-8*time.Hour), to) // the first window of 8 h begins before
+}
+
+func (b *Book) assess(ctx context.Context, site string, year int) (of []figures.Assessment, episodes []figures.Exceedance, err error) {
+	rules := b.people.all()
+	hours, err := b.year(ctx, site, year, func(quantity string) bool {
+		return isParameter(quantity) || slices.ContainsFunc(rules, func(r figures.DatedRules) bool {
+			return slices.ContainsFunc(r.Rules.Limits, func(l figures.Limit) bool { return l.Quantity == quantity })
+		})
+	})
+	if err != nil || len(hours) == 0 {
 		return nil, nil, err
 	}
 	place, _ := b.o.Places.Site(site)
-	of, episodes = figures.Assess(site, year, now, hours, rules, func(end time.Time) string { return string(place.ClassAt(end)) })
+	of, episodes = figures.Assess(site, year, b.now(), hours, rules, func(end time.Time) string { return string(place.ClassAt(end)) })
 	return of, episodes, nil
 }
 
 // Exceedances returns the episodes above PP 22/2021 in a calendar year (WIB). Sites
 // whose class yields no index have none: nothing was assessed.
 func (b *Book) Exceedances(ctx context.Context, site string, year int) ([]figures.Exceedance, error) {
-	_, episodes, err := b.year(ctx, site, year)
+	_, episodes, err := b.assess(ctx, site, year)
 	return episodes, err
 }
 
 // Assessments says for each limit that applies to what the site measures how much
 // of the year could be judged, and how often it was exceeded.
 func (b *Book) Assessments(ctx context.Context, site string, year int) ([]figures.Assessment, error) {
-	of, _, err := b.year(ctx, site, year)
+	of, _, err := b.assess(ctx, site, year)
 	return of, err
+}
+
+// AssessmentTrace returns everything from which a year was compared with a limit,
+// as it stands now; it wraps fs.ErrNotExist.
+func (b *Book) AssessmentTrace(ctx context.Context, id string) (figures.AssessmentTrace, error) {
+	t := figures.AssessmentTrace{Status: figures.Validated, At: b.now(), Rules: b.people.all()}
+	var err error
+	if t.Site, t.Year, t.Assessment.Limit, err = figures.ParseAssessmentID(id); err != nil {
+		return t, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	place, ok := b.o.Places.Site(t.Site)
+	if !ok {
+		return t, fmt.Errorf("assessment %s: no such site: %w", id, fs.ErrNotExist)
+	}
+	names := t.Assessment.QuantitiesOf()
+	if t.Hours, err = b.year(ctx, t.Site, t.Year, func(q string) bool { return slices.Contains(names, q) }); err != nil {
+		return t, err
+	}
+	for _, h := range t.Hours {
+		if b.people.status(t.Site, h.End) != figures.Validated {
+			t.Status = figures.Provisional
+		}
+	}
+	from, to := figures.YearSpan(t.Year)
+	for _, since := range place.ClassChanges(from.Add(-8*time.Hour), to) {
+		t.Classes = append(t.Classes, figures.DatedClass{Since: since, Class: string(place.ClassAt(since))})
+	}
+	t.Simulated = place.Simulated
+	if t, err = figures.TraceAssessment(t); errors.Is(err, figures.ErrNoAssessment) {
+		return t, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return t, err
 }

@@ -28,77 +28,100 @@ type Assessment struct {
 //
 // hours may begin up to 7 before the year, for windows that reach back.
 func Assess(site string, year int, at time.Time, hours []SiteHour, rules []DatedRules, class func(end time.Time) string) (of []Assessment, episodes []Exceedance) {
-	from := time.Date(year, 1, 1, 0, 0, 0, 0, WIB).UTC()
-	to := time.Date(year+1, 1, 1, 0, 0, 0, 0, WIB).UTC()
-	days := int(to.Sub(from) / (24 * time.Hour))
-	if at.Before(to) {
-		to = at.Truncate(time.Hour)
-	}
-	const back = 7 // windows of 8 h reach into the year before
-	n := int(to.Sub(from) / time.Hour)
-	if n <= 0 {
+	y, ok := newYear(site, year, at, hours, rules, class)
+	if !ok {
 		return nil, nil
 	}
-	begin := from.Add(-back * time.Hour)
-	terms := termsOf(rules, site, begin, to)
-	all := map[string][]Hour{}
-	for _, l := range limitsOf(terms) {
-		series, done := all[l.Quantity]
-		if !done {
-			series, _ = join(terms, begin, time.Hour, func(t *term) []Hour {
-				return t.year(site, l.Quantity, begin, n+back, hours, func(end time.Time) bool { return t.Yields(class(end)) })
-			})
-			all[l.Quantity] = series
-		}
-		if series == nil {
-			continue
-		}
-		a := Assessment{Limit: l}
-		step := time.Hour
-		windows := func(t *term) []Hour {
-			h := l.Period.hours()
-			return RollingMeans(series[back-(h-1):], h, t.LimitShare)
-		}
-		if l.Period == Hours24 || l.Period == Year {
-			step = 24 * time.Hour
-			windows = func(t *term) []Hour { return t.days(series[back:]) }
-		}
-		if l.Period == Year {
-			sum := 0.0
-			valid, _ := join(terms, from, step, windows)
-			for _, d := range valid {
-				if d.Valid {
-					a.Valid++
-					sum += d.Mean
-				}
-			}
-			a.Of = days
-			if a.Judged = float64(a.Valid) >= terms[len(terms)-1].YearShare*float64(days); a.Judged {
-				a.Peak = sum / float64(a.Valid)
-				if l.Exceeded(a.Peak) {
-					a.Episodes = 1
-					episodes = append(episodes, Exceedance{Site: site, Quantity: l.Quantity, Period: Year, Limit: l.Limit, From: to, To: to, Peak: a.Peak})
-				}
-			}
-			of = append(of, a)
-			continue
-		}
-		held := slices.DeleteFunc(slices.Clone(terms), func(t term) bool { return !slices.Contains(t.Limits, l) })
-		means, ended := join(held, from, step, windows)
-		for _, w := range means {
-			if w.Valid {
-				a.count(w.Mean)
-			}
-		}
-		found := episodesOf(means, 0, l.Limit)
-		a.Of, a.Judged, a.Episodes = ended, a.Valid > 0, len(found)
-		of = append(of, a)
-		endOf := func(i int) time.Time { return from.Add(time.Duration(i+1) * step) }
-		for _, e := range found {
-			episodes = append(episodes, Exceedance{Site: site, Quantity: l.Quantity, Period: l.Period, Limit: l.Limit, From: endOf(e.From), To: endOf(e.To), Peak: e.Peak})
+	for _, l := range limitsOf(y.terms) {
+		if a, found, _, ok := y.assess(l); ok {
+			of, episodes = append(of, a), append(episodes, found...)
 		}
 	}
 	return of, episodes
+}
+
+// back is how many hours before a year its first window of 8 h begins.
+const back = 7
+
+// year is a site's year while it is assessed.
+type year struct {
+	site     string
+	from, to time.Time // to: the end of what has ended
+	days     int
+	terms    []term
+	hours    []SiteHour
+	class    func(end time.Time) string
+	series   map[string][]Hour // by a limit's quantity; begins back before from
+}
+
+// newYear is not ok before the year's first hour has ended.
+func newYear(site string, number int, at time.Time, hours []SiteHour, rules []DatedRules, class func(end time.Time) string) (y *year, ok bool) {
+	y = &year{site: site, hours: hours, class: class, series: map[string][]Hour{}}
+	y.from, y.to = YearSpan(number)
+	y.days = int(y.to.Sub(y.from) / (24 * time.Hour))
+	if at.Before(y.to) {
+		y.to = at.Truncate(time.Hour)
+	}
+	y.terms = termsOf(rules, site, y.begin(), y.to)
+	return y, y.to.After(y.from)
+}
+
+func (y *year) begin() time.Time { return y.from.Add(-back * time.Hour) }
+
+// of lays out a quantity's hours; nil if the site never gave any.
+func (y *year) of(quantity string) []Hour {
+	if _, done := y.series[quantity]; !done {
+		y.series[quantity], _ = join(y.terms, y.begin(), time.Hour, func(t *term) []Hour {
+			return t.year(y.site, quantity, y.begin(), int(y.to.Sub(y.begin())/time.Hour), y.hours, func(end time.Time) bool { return t.Yields(y.class(end)) })
+		})
+	}
+	return y.series[quantity]
+}
+
+// assess compares the year with one limit. windows are the means that were, of a
+// year's limit those of its days. It is not ok for what the site does not measure.
+func (y *year) assess(l Limit) (a Assessment, episodes []Exceedance, windows []WindowMean, ok bool) {
+	series := y.of(l.Quantity)
+	if series == nil {
+		return a, nil, nil, false
+	}
+	a = Assessment{Limit: l}
+	of, step, terms := func(t *term) []Hour {
+		h := l.Period.hours()
+		return RollingMeans(series[back-(h-1):], h, t.LimitShare)
+	}, time.Hour, y.terms
+	if l.Period == Hours24 || l.Period == Year {
+		of, step = func(t *term) []Hour { return t.days(series[back:]) }, 24*time.Hour
+	}
+	if l.Period != Year {
+		terms = slices.DeleteFunc(slices.Clone(terms), func(t term) bool { return !slices.Contains(t.Limits, l) })
+	}
+	means, ended := join(terms, y.from, step, of)
+	endOf := func(i int) time.Time { return y.from.Add(time.Duration(i+1) * step) }
+	sum := 0.0
+	for i, m := range means {
+		windows = append(windows, WindowMean{End: endOf(i), Hour: m})
+		if m.Valid {
+			sum += m.Mean
+			a.count(m.Mean)
+		}
+	}
+	if l.Period != Year {
+		for _, e := range episodesOf(means, 0, l.Limit) {
+			episodes = append(episodes, Exceedance{Site: y.site, Quantity: l.Quantity, Period: l.Period, Limit: l.Limit, From: endOf(e.From), To: endOf(e.To), Peak: e.Peak})
+		}
+		a.Of, a.Judged, a.Episodes = ended, a.Valid > 0, len(episodes)
+		return a, episodes, windows, true
+	}
+	a.Of, a.Peak = y.days, 0
+	if a.Judged = float64(a.Valid) >= y.terms[len(y.terms)-1].YearShare*float64(y.days); a.Judged {
+		a.Peak = sum / float64(a.Valid)
+		if l.Exceeded(a.Peak) {
+			a.Episodes = 1
+			episodes = []Exceedance{{Site: y.site, Quantity: l.Quantity, Period: Year, Limit: l.Limit, From: y.to, To: y.to, Peak: a.Peak}}
+		}
+	}
+	return a, episodes, windows, true
 }
 
 // term is a span in which one set of rules is in force.

@@ -161,8 +161,12 @@ func (t Trace) Sum() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return hashOf(b), nil
+}
+
+func hashOf(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
 }
 
 // Sums returns what Trace.Sum does, for many traces: what they share (windows

@@ -25,3 +25,8 @@ func MonthSpan(month string) (from, to time.Time, err error) {
 	}
 	return from.UTC(), from.AddDate(0, 1, 0).UTC(), nil
 }
+
+// YearSpan returns a calendar year's first instant (WIB) and the first after it.
+func YearSpan(year int) (from, to time.Time) {
+	return time.Date(year, 1, 1, 0, 0, 0, 0, WIB).UTC(), time.Date(year+1, 1, 1, 0, 0, 0, 0, WIB).UTC()
+}

@@ -84,6 +84,22 @@ func (s Site) ClassAt(t time.Time) Class {
 	return class
 }
 
+// ClassChanges returns from, and when the class changed in (from, to], oldest first.
+func (s Site) ClassChanges(from, to time.Time) []time.Time {
+	times := []time.Time{s.Certificate.Expires}
+	for _, g := range s.Earlier {
+		times = append(times, g.Until, g.Certificate.Expires)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	out := []time.Time{from}
+	for _, t := range times {
+		if t.After(from) && !t.After(to) && s.ClassAt(t) != s.ClassAt(out[len(out)-1]) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // Sensor is one instrument, wherever it hangs.
 type Sensor struct {
 	ID         string    `json:"id"` // permanent
