@@ -487,7 +487,25 @@ func TestStaffReadTheTraceOfASiteThatIsNotPublic(t *testing.T) {
 			t.Errorf("%s: %s, want %d", path, r.Status, want)
 		}
 	}
-	_, body = s.signedIn(t, account.Viewer).get(strings.Replace(to[1], "SMG-01", "SKA-01", 1))
+	// What a district says of PP 22/2021 leads to its proof.
+	const proof = "/dinas/bukti/baku-2026-pm2_5-24h-55-SMG-01"
+	_, body = v.get(proof)
+	has(t, "the assessment", body, "Kejadian di atas baku mutu", "Jam terbaru", "Aturan yang dipakai", "PP 22/2021", "SMG-01")
+	if strings.Contains(body, "Halaman warga") {
+		t.Error("the assessment leads to a citizens' page that is none")
+	}
+	if r, body := v.get(proof + ".json"); r.StatusCode != 200 || !strings.Contains(body, `"site":"SMG-01"`) {
+		t.Errorf("its JSON: %s", r.Status)
+	}
+	for path, want := range map[string]int{strings.Replace(proof, "SMG-01", "CLP-01", 1): 403, strings.Replace(proof, "SMG-01", "XXX-01", 1): 404, strings.Replace(proof, "55", "56", 1): 404, "/dinas/bukti/baku-x": 404} {
+		if r, _ := v.get(path); r.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, r.Status, want)
+		}
+	}
+	everywhere := s.signedIn(t, account.Viewer)
+	_, body = everywhere.get("/dinas/wilayah/3319")
+	has(t, "a district where the limit was exceeded", body, `href="`+strings.Replace(proof, "SMG", "KDS", 1)+`"`)
+	_, body = everywhere.get("/dinas/bukti/ispu-20261123-13-r0-SKA-01")
 	has(t, "the trace of a public site", body, `href="/bukti/ispu-`)
 }
 

@@ -60,7 +60,8 @@ type Figures interface {
 	Revisions(ctx context.Context, kind figures.Kind, site string, end time.Time) ([]figures.Figure, error)
 	// Corrections returns the revised figures that were computed in a span.
 	Corrections(ctx context.Context, from, to time.Time) ([]figures.Figure, error)
-	Trace(ctx context.Context, id string) (figures.Trace, error) // fs.ErrNotExist
+	Trace(ctx context.Context, id string) (figures.Trace, error)                     // fs.ErrNotExist
+	AssessmentTrace(ctx context.Context, id string) (figures.AssessmentTrace, error) // fs.ErrNotExist
 	// Hours returns newest versions; no quantities = all.
 	Hours(ctx context.Context, site string, quantities []string, from, to time.Time) ([]figures.SiteHour, error)
 	Quantities(ctx context.Context, site string) ([]string, error)

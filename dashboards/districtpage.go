@@ -71,6 +71,7 @@ type exceedanceRow struct {
 	Period       figures.Period
 	Limit, Peak  float64
 	Count        int
+	Trace        string
 	Last         time.Time
 }
 
@@ -294,12 +295,13 @@ func (d *Dashboards) exceeded(r *http.Request, l page.Lang, at time.Time, in fun
 		if err != nil {
 			return out, err
 		}
-		rows := map[[2]string]*exceedanceRow{}
+		rows := map[figures.Limit]*exceedanceRow{}
 		for _, e := range all {
-			key := [2]string{e.Quantity, string(e.Period)}
+			key := figures.Limit{Quantity: e.Quantity, Period: e.Period, Limit: e.Limit}
 			row := rows[key]
 			if row == nil {
 				row = &exceedanceRow{Station: s.Name, URL: siteURL(l, s.Code), Quantity: e.Quantity, Period: e.Period, Limit: e.Limit}
+				row.Trace = traceURL(l, figures.AssessmentID(s.Code, at.In(page.WIB).Year(), key))
 				rows[key] = row
 			}
 			row.Count++

@@ -23,6 +23,9 @@ func traceURL(l page.Lang, id string) string { return l.Path("/dinas/bukti/" + u
 func ofFigure(d *Dashboards, r *http.Request) (string, telemetry.Kind, error) {
 	id, _ := strings.CutSuffix(r.PathValue("figure"), ".json")
 	_, code, _, _, err := figures.ParseFigureID(id)
+	if strings.HasPrefix(id, figures.AssessmentPrefix) {
+		code, _, _, err = figures.ParseAssessmentID(id)
+	}
 	site, ok := d.o.Places.Site(code)
 	if err != nil || !ok {
 		return "", "", fmt.Errorf("figure %q: %w", id, fs.ErrNotExist)
@@ -44,6 +47,9 @@ type traceBody struct {
 func (d *Dashboards) trace(w http.ResponseWriter, r *http.Request) error {
 	lang, _ := page.Split(r.URL.Path)
 	id, asJSON := strings.CutSuffix(r.PathValue("figure"), ".json")
+	if strings.HasPrefix(id, figures.AssessmentPrefix) {
+		return d.assessmentTrace(w, r, id, asJSON)
+	}
 	t, err := d.o.Figures.Trace(r.Context(), id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return problem{status: http.StatusNotFound}
@@ -77,4 +83,43 @@ func (d *Dashboards) trace(w http.ResponseWriter, r *http.Request) error {
 	f := d.frame(r, lang.T("index.trace"))
 	f.Simulated = t.Figure.Simulated
 	return d.send(w, r, http.StatusOK, "trace", page.View{Frame: f, Body: b})
+}
+
+type assessmentBody struct {
+	Site, SiteURL string
+	Year          string
+	figures.Assessment
+	Sheet  template.HTML
+	JSON   string
+	Public string // where citizens see the same; "" = they do not
+}
+
+// assessmentTrace shows from what a station's year was compared with a limit.
+func (d *Dashboards) assessmentTrace(w http.ResponseWriter, r *http.Request, id string, asJSON bool) error {
+	lang, _ := page.Split(r.URL.Path)
+	t, err := d.o.Figures.AssessmentTrace(r.Context(), id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return problem{status: http.StatusNotFound}
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		body, err := json.Marshal(t)
+		if err != nil {
+			return fmt.Errorf("write trace %s: %w", id, err)
+		}
+		return write(w, r, http.StatusOK, "application/json", append(body, '\n'))
+	}
+	site, _ := d.o.Places.Site(t.Site) // the route's scope found it
+	b := assessmentBody{Site: site.Name, SiteURL: siteURL(lang, site.Code), Year: strconv.Itoa(t.Year), Assessment: t.Assessment, JSON: traceURL(lang, id) + ".json"}
+	if site.Public {
+		b.Public = lang.Path("/bukti/" + url.PathEscape(id))
+	}
+	if b.Sheet, err = evidence.AssessmentSheet(lang, t, site.Name); err != nil {
+		return err
+	}
+	f := d.frame(r, lang.T("index.trace"))
+	f.Simulated = t.Simulated
+	return d.send(w, r, http.StatusOK, "assessment", page.View{Frame: f, Body: b})
 }

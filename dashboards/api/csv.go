@@ -127,11 +127,11 @@ func (i Index) cells() []any {
 }
 
 func (Exceedance) columns() []string {
-	return []string{"site", "quantity", "period", "limit", "from", "to", "peak", "standard", "simulated"}
+	return []string{"site", "quantity", "period", "limit", "from", "to", "peak", "standard", "simulated", "record"}
 }
 
 func (e Exceedance) cells() []any {
-	return []any{e.Site, e.Quantity, e.Period, e.Limit, e.From, e.To, e.Peak, e.Standard, e.Simulated}
+	return []any{e.Site, e.Quantity, e.Period, e.Limit, e.From, e.To, e.Peak, e.Standard, e.Simulated, e.Record}
 }
 
 func (Bulletin) columns() []string {

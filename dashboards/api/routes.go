@@ -458,13 +458,15 @@ func (a *API) exceedances(ctx context.Context, in *struct {
 	}
 	all := []Exceedance{}
 	for _, s := range sites {
-		list, err := a.o.Book.Exceedances(ctx, s.Code, cmp.Or(in.Year, wib(a.o.Now()).Year()))
+		year := cmp.Or(in.Year, wib(a.o.Now()).Year())
+		list, err := a.o.Book.Exceedances(ctx, s.Code, year)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range list {
 			all = append(all, Exceedance{Site: e.Site, Quantity: e.Quantity, Period: string(e.Period), Limit: e.Limit, From: wib(e.From), To: wib(e.To),
-				Peak: e.Peak, Standard: "PP 22/2021 Lampiran VII", Simulated: s.Simulated})
+				Peak: e.Peak, Standard: "PP 22/2021 Lampiran VII", Simulated: s.Simulated,
+				Record: "/bukti/" + figures.AssessmentID(e.Site, year, figures.Limit{Quantity: e.Quantity, Period: e.Period, Limit: e.Limit}) + ".json"})
 		}
 	}
 	return pageOf(&in.Walk, all, func(e Exceedance) string {

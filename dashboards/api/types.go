@@ -187,6 +187,7 @@ type Exceedance struct {
 	Peak      float64   `json:"peak" doc:"Highest mean, µg/m³"`
 	Standard  string    `json:"standard"`
 	Simulated bool      `json:"simulated"`
+	Record    string    `json:"record" doc:"Address of the whole year's comparison with this limit: hours, rules and hash, from which it can be made again"`
 }
 
 // Bulletin is what the agency published at a fixed hour.

@@ -8,7 +8,7 @@ package evidence
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"maps"
@@ -21,15 +21,15 @@ import (
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
-//go:embed sheet.html
-var source string
+//go:embed *.html
+var sources embed.FS
 
 var sheets = sync.OnceValues(func() (map[page.Lang]*template.Template, error) {
 	out := map[page.Lang]*template.Template{}
 	for _, l := range page.Langs() {
-		t, err := template.New("sheet").Funcs(page.Funcs(l)).Option("missingkey=error").Parse(source)
+		t, err := template.New("").Funcs(page.Funcs(l)).Option("missingkey=error").ParseFS(sources, "*.html")
 		if err != nil {
-			return nil, fmt.Errorf("parse the sheet of a trace: %w", err)
+			return nil, fmt.Errorf("parse the sheets of traces: %w", err)
 		}
 		out[l] = t
 	}
@@ -43,9 +43,7 @@ type sheet struct {
 	Reason    string
 	Parts     []part
 	Settings  []Setting
-	Valid     int // readings
-	Rejected  []counted
-	Gaps      []counted
+	readings
 }
 
 type part struct {
@@ -78,10 +76,6 @@ type counted struct {
 // Sheet is everything that went into a figure, as HTML without a headline. revisions
 // are the links to the same figure's others; site is what its place is called.
 func Sheet(l page.Lang, t figures.Trace, site string, revisions []page.Link) (template.HTML, error) {
-	all, err := sheets()
-	if err != nil {
-		return "", err
-	}
 	s := sheet{Trace: t, Class: l.Name("class.", t.Class), Revisions: revisions}
 	if t.Figure.Reason != "" {
 		s.Reason = l.Name("reason.", t.Figure.Reason)
@@ -89,9 +83,17 @@ func Sheet(l page.Lang, t figures.Trace, site string, revisions []page.Link) (te
 	t.Rules.Articles = t.Articles
 	s.Settings = Settings(l, t.Rules, func(string) string { return site })
 	s.hours(l)
+	return write(l, "sheet.html", t.Figure.ID, s)
+}
+
+func write(l page.Lang, name, id string, body any) (template.HTML, error) {
+	all, err := sheets()
+	if err != nil {
+		return "", err
+	}
 	var b bytes.Buffer
-	if err := all[l].Execute(&b, s); err != nil {
-		return "", fmt.Errorf("write the sheet of %s: %w", t.Figure.ID, err)
+	if err := all[l].ExecuteTemplate(&b, name, body); err != nil {
+		return "", fmt.Errorf("write the sheet of %s: %w", id, err)
 	}
 	return template.HTML(b.String()), nil
 }
@@ -102,8 +104,36 @@ type judged struct {
 	excluded figures.Exclusion
 }
 
-func (s *sheet) hours(l page.Lang) {
+// readings counts what went into hours.
+type readings struct {
+	Valid    int
+	Rejected []counted
+	Gaps     []counted
+}
+
+func count(l page.Lang, hours []figures.SiteHour) (r readings) {
 	rejected, gaps := map[string]int{}, map[string]int{}
+	for _, h := range hours {
+		r.Valid += h.Valid
+		for code, n := range h.Rejected {
+			rejected[Reason(l, "reason.", code)] += n
+		}
+		for code, n := range h.Gaps {
+			gaps[Reason(l, "gap.", code)] += n
+		}
+	}
+	named := func(m map[string]int) (out []counted) {
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			out = append(out, counted{name, m[name]})
+		}
+		return out
+	}
+	r.Rejected, r.Gaps = named(rejected), named(gaps)
+	return r
+}
+
+func (s *sheet) hours(l page.Lang) {
+	var entered []figures.SiteHour
 	byQuantity := map[figures.Parameter]map[string][]judged{}
 	first := s.Figure.End.Add(-24 * time.Hour)
 	excluded := figures.Exclude(s.Hours, []figures.DatedRules{{Rules: s.Rules}})
@@ -116,21 +146,9 @@ func (s *sheet) hours(l page.Lang) {
 			byQuantity[parameter] = map[string][]judged{}
 		}
 		byQuantity[parameter][h.Quantity] = append(byQuantity[parameter][h.Quantity], judged{h, excluded[i]})
-		s.Valid += h.Valid
-		for code, n := range h.Rejected {
-			rejected[Reason(l, "reason.", code)] += n
-		}
-		for code, n := range h.Gaps {
-			gaps[Reason(l, "gap.", code)] += n
-		}
+		entered = append(entered, h)
 	}
-	count := func(m map[string]int) (out []counted) {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			out = append(out, counted{name, m[name]})
-		}
-		return out
-	}
-	s.Rejected, s.Gaps = count(rejected), count(gaps)
+	s.readings = count(l, entered)
 	for _, of := range s.Figure.Parts {
 		for _, quantity := range slices.Sorted(maps.Keys(byQuantity[of.Parameter])) {
 			s.Parts = append(s.Parts, s.part(l, of, quantity, byQuantity[of.Parameter][quantity]))
@@ -155,16 +173,20 @@ func (s *sheet) part(l page.Lang, of figures.Part, quantity string, hours []judg
 	}
 	slices.SortFunc(hours, func(a, b judged) int { return a.End.Compare(b.End) })
 	for _, h := range hours {
-		r := row{End: h.End, Valid: h.Valid, Expected: h.Expected, Version: h.Version, Counts: h.excluded == figures.Included}
-		if h.Valid > 0 {
-			r.Mean = l.Number(h.Mean, 2)
-		}
-		if !r.Counts || len(h.Rejected) > 0 {
-			r.Why = Why(l, h.SiteHour, h.excluded)
-		}
-		p.Rows = append(p.Rows, r)
+		p.Rows = append(p.Rows, h.row(l))
 	}
 	return p
+}
+
+func (h judged) row(l page.Lang) row {
+	r := row{End: h.End, Valid: h.Valid, Expected: h.Expected, Version: h.Version, Counts: h.excluded == figures.Included}
+	if h.Valid > 0 {
+		r.Mean = l.Number(h.Mean, 2)
+	}
+	if !r.Counts || len(h.Rejected) > 0 {
+		r.Why = Why(l, h.SiteHour, h.excluded)
+	}
+	return r
 }
 
 // Why says why an hour does not count; of one with too few readings it is their most
@@ -183,7 +205,7 @@ func Why(l page.Lang, h figures.SiteHour, excluded figures.Exclusion) string {
 		}
 	}
 	switch {
-	case excluded == figures.ZeroRun, excluded == figures.NoGas, excluded == figures.Beside:
+	case excluded == figures.ZeroRun, excluded == figures.NoGas, excluded == figures.Beside, excluded == figures.NoIndex:
 		return l.Name("excluded.", string(excluded))
 	case best != "":
 		return best

@@ -190,4 +190,7 @@ func (q ask) siteURL(s *site) string {
 func (q ask) districtURL(d *district) string {
 	return q.lang.Path("/wilayah/" + named(d.Code, d.Name))
 }
-func (q ask) traceURL(f figures.Figure) string { return q.lang.Path("/bukti/" + url.PathEscape(f.ID)) }
+func (q ask) traceURL(f figures.Figure) string { return q.evidenceURL(f.ID) }
+
+// evidenceURL is where a figure's or an assessment's trace stands.
+func (q ask) evidenceURL(id string) string { return q.lang.Path("/bukti/" + url.PathEscape(id)) }

@@ -152,7 +152,12 @@ func (m *memory) get(key string) *entry {
 	return e
 }
 
+// put keeps an answer, but for one that would push out a large part of the others:
+// a year's hours.
 func (m *memory) put(e *entry) {
+	if e.bytes() > m.most/32 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if at, ok := m.byKey[e.key]; ok {

@@ -52,7 +52,8 @@ type Book interface {
 	Everywhere(ctx context.Context, kind figures.Kind, end time.Time) (map[string]figures.Figure, error)
 	Revisions(ctx context.Context, kind figures.Kind, site string, end time.Time) ([]figures.Figure, error)
 	Corrections(ctx context.Context, from, to time.Time) ([]figures.Figure, error)
-	Trace(ctx context.Context, id string) (figures.Trace, error) // fs.ErrNotExist
+	Trace(ctx context.Context, id string) (figures.Trace, error)                     // fs.ErrNotExist
+	AssessmentTrace(ctx context.Context, id string) (figures.AssessmentTrace, error) // fs.ErrNotExist
 	Hours(ctx context.Context, site string, quantities []string, from, to time.Time) ([]figures.SiteHour, error)
 	Quantities(ctx context.Context, site string) ([]string, error)
 	Assessments(ctx context.Context, site string, year int) ([]figures.Assessment, error)

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +35,7 @@ var addresses = []string{
 	"/stasiun/smg-1-simpang-lima", "/stasiun/smg-1-simpang-lima?rentang=24-jam&parameter=pm10", "/stasiun/smg-1-simpang-lima?rentang=30-hari", "/stasiun/smg-1-simpang-lima?rentang=1-tahun",
 	"/stasiun/slo-1-manahan", "/stasiun/ung-1-ungaran", "/stasiun/kds-1-kudus-baru",
 	"/buletin", "/buletin/2026-11-26-1500", "/ralat", "/bukti/ispu-20261126-15-r0-smg-1", "/bukti/ispu-20261126-15-r0-ung-1", "/bukti/ispu-20261126-15-r0-slo-1", "/bukti/harian-20261126-00-r0-smg-1",
-	"/bukti/ispu-20261126-15-r0-smg-1.json", "/metode", "/data", "/api", "/sematan/smg-1", "/sematan/3374", "/sematan/3301",
+	"/bukti/ispu-20261126-15-r0-smg-1.json", "/bukti/baku-2026-pm2_5-24h-55-smg-1", "/bukti/baku-2026-pm2_5-1y-15-smg-1", "/bukti/baku-2026-co-8h-4000-smg-1.json", "/metode", "/data", "/api", "/sematan/smg-1", "/sematan/3374", "/sematan/3301",
 	"/umpan/3374.atom", "/umpan/smg-1.atom", "/umpan/3301.atom", "/gambar/smg-1-2026-11-26-1500.png", "/gambar/3374-2026-11-26-1500.png", "/gambar/3301-2026-11-26-1500.png", "/gambar/provinsi-2026-11-26-1500.png",
 	"/tentang", "/privasi", "/aksesibilitas", "/luring", "/dekat.json", "/pantau.webmanifest",
 }
@@ -337,6 +339,53 @@ func TestATraceNamesNoOtherSite(t *testing.T) {
 	}
 	_, body = w.get(t, "/metode")
 	has(t, "the method", body, "gas kalibrasi")
+}
+
+// Whoever reads how often a limit was exceeded can follow the number to all that it
+// was made from, and make it again.
+func TestEachLineOfTheYearIsProved(t *testing.T) {
+	w := newWorld(t)
+	_, one := w.get(t, "/stasiun/smg-1-simpang-lima")
+	_, other := w.get(t, "/stasiun/smg-2-pedurungan")
+	lines := regexp.MustCompile(`<a href="(/bukti/baku-[^"]+)">([^<]+)</a></li>`).FindAllStringSubmatch(one+other, -1)
+	if len(lines) < 12 {
+		t.Fatalf("%d lines lead to their proof", len(lines))
+	}
+	episodes := 0
+	for _, line := range lines {
+		path, verdict := line[1], line[2]
+		r, body := w.get(t, path+".json")
+		var trace figures.AssessmentTrace
+		if err := json.Unmarshal([]byte(body), &trace); err != nil || r.StatusCode != 200 {
+			t.Fatalf("%s.json: %s, %v", path, r.Status, err)
+		}
+		again, err := trace.Recompute()
+		if err != nil || !reflect.DeepEqual(again, trace) {
+			t.Errorf("%s does not give itself back: %v", path, err)
+		}
+		hash := `"hash":"` + trace.Hash + `"`
+		text := strings.Replace(strings.Replace(strings.TrimSpace(body), hash, `"hash":""`, 1), `"status":"sementara"`, `"status":""`, 1)
+		if sum := sha256.Sum256([]byte(text)); hex.EncodeToString(sum[:]) != trace.Hash {
+			t.Errorf("%s: its text gives another hash", path)
+		}
+		_, body = w.get(t, path)
+		has(t, path, body, verdict, trace.Hash, `href="`+path+`.json"`, "PP 22/2021")
+		for _, e := range trace.Exceeded {
+			has(t, path, body, page.Indonesian.Number(e.Peak, 2))
+		}
+		if trace.Assessment.Judged && trace.Assessment.Period != figures.Year && !strings.HasPrefix(verdict, strconv.Itoa(trace.Assessment.Episodes)+" ") {
+			t.Errorf("%s: the station says %q of %+v", path, verdict, trace.Assessment)
+		}
+		episodes += len(trace.Exceeded)
+	}
+	if episodes == 0 {
+		t.Error("nothing was exceeded, so that nothing was shown")
+	}
+	for _, path := range []string{"/bukti/baku-2026-pm2_5-24h-55-gdg-1", "/bukti/baku-2026-pm2_5-24h-56-smg-1", "/bukti/baku-2026-pm2_5-24h-55-tidak-ada", "/bukti/baku-", "/bukti/baku-2025-pm2_5-24h-55-smg-1.json"} {
+		if r, _ := w.get(t, path); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+	}
 }
 
 func TestABulletinLinksToItsLetter(t *testing.T) {

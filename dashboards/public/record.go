@@ -264,6 +264,9 @@ type traceBody struct {
 // trace shows how a figure came about, as a page or, with .json, as it is kept.
 func (p *Public) trace(ctx context.Context, q ask) (answer, error) {
 	id, asJSON := strings.CutSuffix(q.value("id"), ".json")
+	if strings.HasPrefix(id, figures.AssessmentPrefix) {
+		return p.assessmentTrace(ctx, q, id, asJSON)
+	}
 	t, err := p.o.Book.Trace(ctx, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return answer{}, errNotFound
@@ -314,6 +317,46 @@ func (p *Public) trace(ctx context.Context, q ask) (answer, error) {
 	f.Description, f.simulated, f.lasting = q.lang.T("public.trace.lead"), t.Figure.Simulated, true
 	f.picture = s.Code + "-" + hourName(t.Figure.End) + ".png"
 	return p.html(q, "bukti", f, b)
+}
+
+type proofBody struct {
+	assessment
+	Site  *site
+	URL   string
+	Year  string
+	JSON  string
+	Sheet template.HTML
+}
+
+// assessmentTrace shows from what a station's year was compared with a limit of
+// PP 22/2021, as a page or as JSON.
+func (p *Public) assessmentTrace(ctx context.Context, q ask, id string, asJSON bool) (answer, error) {
+	code, _, _, err := figures.ParseAssessmentID(id)
+	s, ok := q.byCode[code]
+	if err != nil || !ok {
+		return answer{}, errNotFound
+	}
+	t, err := p.o.Book.AssessmentTrace(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return answer{}, errNotFound
+	}
+	if err != nil {
+		return answer{}, fmt.Errorf("read trace %s: %w", id, err)
+	}
+	if asJSON {
+		body, err := json.Marshal(t) // a year's hours: without indents
+		if err != nil {
+			return answer{}, fmt.Errorf("write trace %s: %w", id, err)
+		}
+		return answer{contentType: "application/json", body: append(body, '\n')}, nil
+	}
+	b := proofBody{assessment: q.assessment(t.Assessment), Site: s, URL: q.siteURL(s), Year: strconv.Itoa(t.Year), JSON: q.evidenceURL(id) + ".json"}
+	if b.Sheet, err = evidence.AssessmentSheet(q.lang, t, s.Name); err != nil {
+		return answer{}, err
+	}
+	f := p.frame(q, q.lang.T("public.proof.title", s.Name, q.lang.Name("q.", b.Quantity), q.lang.Name("period.", string(b.Period)), b.Year))
+	f.Description, f.simulated = q.lang.T("public.proof.lead"), t.Simulated
+	return p.html(q, "baku", f, b)
 }
 
 type methodBody struct {

@@ -66,6 +66,7 @@ type assessment struct {
 	Peak      string
 	Valid, Of int
 	OverYear  bool // of a year: above the limit
+	Trace     string
 }
 
 type instrument struct {
@@ -415,16 +416,22 @@ func (b *stationBody) assess(ctx context.Context, p *Public, q ask) error {
 		if !measured[a.Quantity] {
 			continue
 		}
-		line := assessment{
-			Quantity: a.Quantity, Limit: q.lang.Number(a.Limit.Limit, 0), Period: a.Period, Judged: a.Judged, Episodes: a.Episodes, Valid: a.Valid, Of: a.Of,
-		}
-		line.OverYear = a.Period == figures.Year && a.Episodes > 0
-		if a.Valid > 0 && (a.Judged || a.Period != figures.Year) {
-			line.Peak = q.lang.Number(a.Peak, 1)
-		}
+		line := q.assessment(a)
+		line.Trace = q.evidenceURL(figures.AssessmentID(b.Site.Code, b.Year, a.Limit))
 		b.Assessments = append(b.Assessments, line)
 	}
 	return nil
+}
+
+func (q ask) assessment(a figures.Assessment) assessment {
+	out := assessment{
+		Quantity: a.Quantity, Limit: evidence.Exact(q.lang, a.Limit.Limit), Period: a.Period, Judged: a.Judged, Episodes: a.Episodes, Valid: a.Valid, Of: a.Of,
+	}
+	out.OverYear = a.Period == figures.Year && a.Episodes > 0
+	if a.Valid > 0 && (a.Judged || a.Period != figures.Year) {
+		out.Peak = q.lang.Number(a.Peak, 1)
+	}
+	return out
 }
 
 func (b *stationBody) instruments(p *Public, q ask) {

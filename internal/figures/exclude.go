@@ -8,8 +8,8 @@ import (
 // Exclusion says why an hour does not count.
 type Exclusion string
 
-// The exclusions. The last two leave an hour out of the index only: what was
-// measured stands.
+// The exclusions. The last three leave an hour out of what is judged only: what
+// was measured stands.
 const (
 	Included  Exclusion = ""
 	NoReading Exclusion = "no_reading" // none that is valid
@@ -17,11 +17,12 @@ const (
 	ZeroRun   Exclusion = "zero_run"   // one of Rules.ZeroRun hours of nothing but exact zeros
 	NoGas     Exclusion = "no_gas"     // hydrocarbons without a declared calibration gas
 	Beside    Exclusion = "beside"     // of two quantities of one parameter the other one counts
+	NoIndex   Exclusion = "class"      // the site's class yields no figure; told by AssessmentTrace alone
 )
 
 // Measured reports whether the hour counts for what was measured, whatever the
 // index does with it.
-func (e Exclusion) Measured() bool { return e == Included || e == NoGas || e == Beside }
+func (e Exclusion) Measured() bool { return e == Included || e == NoGas || e == Beside || e == NoIndex }
 
 // Exclude says of each of the hours, which may be of several sites and quantities
 // and in any order, whether it counts by the rules in force at its end, and if not

@@ -145,14 +145,28 @@ func inForceWithin(rules []DatedRules, from, to time.Time, site string) (out []D
 }
 
 func (t AssessmentTrace) year() (*year, bool) {
-	return newYear(t.Site, t.Year, t.At, t.Hours, t.Rules, func(end time.Time) (class string) {
-		for _, c := range t.Classes {
-			if !c.Since.After(end) {
-				class = c.Class
-			}
+	return newYear(t.Site, t.Year, t.At, t.Hours, t.Rules, t.class)
+}
+
+// class is the site's at a time.
+func (t AssessmentTrace) class(end time.Time) (class string) {
+	for _, c := range t.Classes {
+		if !c.Since.After(end) {
+			class = c.Class
 		}
-		return class
-	})
+	}
+	return class
+}
+
+// Exclude says of each of the hours whether it entered, and if not why.
+func (t AssessmentTrace) Exclude() []Exclusion {
+	out := Exclude(t.Hours, t.Rules)
+	for i, h := range t.Hours {
+		if out[i] == Included && !InForce(t.Rules, h.End).Rules.Yields(t.class(h.End)) {
+			out[i] = NoIndex
+		}
+	}
+	return out
 }
 
 // Windows are the means that were compared with the limit, oldest first; of a
