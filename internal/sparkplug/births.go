@@ -3,6 +3,7 @@ package sparkplug
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,13 @@ const (
 	MetricVersion   = "Pantau/Version"       // in NBIRTH: the gateway program's version
 	MetricRun       = "Pantau/Run"           // in NDATA: which records these are
 	MetricTime      = "Pantau/Time"          // in NCMD: the server's UTC, Unix milliseconds; in NBIRTH: the node takes it
+)
+
+// In NBIRTH, below a device's name: what its part tells of itself, as far as it
+// does. They are of the birth alone, never data.
+const (
+	MetricFirmware = "Properties/Firmware"
+	MetricSerial   = "Properties/Serial"
 )
 
 // Aliases of our own metrics; those of quantities start at FirstAlias.
@@ -70,6 +78,7 @@ type Birth struct {
 	Simulated   bool
 	Version     string
 	Epochs      []telemetry.EpochFloor
+	Identities  map[string]telemetry.Identity // of a gateway's devices whose parts told one
 	Definitions []Definition
 	// Current holds newest readings by their definitions' places; it may be
 	// shorter than those. AppendBirth writes it, ParseBirth does not read it.
@@ -119,6 +128,14 @@ func AppendBirth(dst []byte, now int64, seq uint64, b *Birth) []byte {
 	run := metric(MetricRun, TypeBytes, Value{})
 	run.Null, run.HasAlias, run.Alias = true, true, aliasRun
 	p.Metrics = append(p.Metrics, takesTime, run)
+	for _, device := range slices.Sorted(maps.Keys(b.Identities)) {
+		id := b.Identities[device].Clean()
+		for _, told := range [...][2]string{{MetricFirmware, id.Firmware}, {MetricSerial, id.Serial}} {
+			if told[1] != "" {
+				p.Metrics = append(p.Metrics, metric(device+"/"+told[0], TypeString, String(told[1])))
+			}
+		}
+	}
 	for i, d := range b.Definitions {
 		// [tck-id-topics-nbirth-metrics] [tck-id-operational-behavior-data-publish-nbirth-values]
 		m := metric(d.Device+"/"+d.Quantity, d.Type, Value{})
@@ -223,6 +240,9 @@ func ParseBirth(p *Payload, device string) (*Birth, error) {
 			if d.Device, d.Quantity, ok = strings.Cut(d.Name, "/"); !ok {
 				return nil, fmt.Errorf("%w: metric %q is not device/quantity", ErrBirth, d.Name)
 			}
+			if b.identify(&d, m) {
+				continue
+			}
 		}
 		if u, ok := m.Property(PropUnit); ok && u.Value.Kind == StringValue {
 			d.Unit = telemetry.ParseUnit(string(u.Value.Raw))
@@ -244,6 +264,29 @@ func ParseBirth(p *Payload, device string) (*Birth, error) {
 	}
 	b.index()
 	return b, nil
+}
+
+// identify takes a metric that tells of a device's part; it is no definition, so
+// nothing can be stored under its name.
+func (b *Birth) identify(d *Definition, m *Metric) bool {
+	if d.Quantity != MetricFirmware && d.Quantity != MetricSerial {
+		return false
+	}
+	id := b.Identities[d.Device]
+	switch {
+	case m.Value.Kind != StringValue:
+	case d.Quantity == MetricFirmware:
+		id.Firmware = string(m.Value.Raw)
+	default:
+		id.Serial = string(m.Value.Raw)
+	}
+	if id = id.Clean(); id != (telemetry.Identity{}) {
+		if b.Identities == nil {
+			b.Identities = map[string]telemetry.Identity{}
+		}
+		b.Identities[d.Device] = id
+	}
+	return true
 }
 
 // defines reports whether a template says what its instances look like, instead

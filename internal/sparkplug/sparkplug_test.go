@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 
 var testBirth = Birth{
 	BdSeq: 3, Wire: 1, Simulated: true, Version: "1.2.3",
-	Epochs: []telemetry.EpochFloor{{Epoch: 7, Lowest: 12}, {Epoch: 1 << 63, Lowest: 1}},
+	Epochs:     []telemetry.EpochFloor{{Epoch: 7, Lowest: 12}, {Epoch: 1 << 63, Lowest: 1}},
+	Identities: map[string]telemetry.Identity{"air": {Firmware: "2.2", Serial: "A51C0FFEE0DDBA11"}, "meter": {Serial: "24030117"}},
 	Definitions: []Definition{
 		{Alias: 1, HasAlias: true, Device: "air", Quantity: "pm2_5", Type: TypeDouble, Unit: telemetry.MicrogramPerCubicMetre, Interval: time.Minute},
 		{Alias: 2, HasAlias: true, Device: "air", Quantity: "pm10", Type: TypeDouble, Unit: telemetry.MicrogramPerCubicMetre, Interval: time.Minute},
@@ -49,6 +51,31 @@ func TestBirthRoundTrip(t *testing.T) {
 	}
 	if d := b.Definitions[1]; d.Device != "air" || d.Quantity != "pm2_5" || d.Unit != telemetry.MicrogramPerCubicMetre || d.Interval != time.Minute {
 		t.Errorf("got %+v", d)
+	}
+}
+
+// What a part tells of itself is no series: nothing can be stored under its name,
+// and what it sends is short text, whatever it sends.
+func TestABirthTellsWhoThePartsAre(t *testing.T) {
+	b := decodeBirth(t)
+	if !reflect.DeepEqual(b.Identities, testBirth.Identities) {
+		t.Errorf("got %+v", b.Identities)
+	}
+	if len(b.Definitions) != len(testBirth.Definitions)+1 { // and Pantau/Run
+		t.Errorf("an identity became a series: %+v", b.Definitions)
+	}
+	serial := "<b>7\x00\x1b[2J\u202e\xff" + strings.Repeat("é", 100)
+	hostile := Payload{Metrics: []Metric{
+		{Name: []byte(MetricWire), Type: TypeInt32, Value: Int(1)},
+		{Name: []byte("air/" + MetricSerial), Type: TypeString, Value: String(serial)},
+		{Name: []byte("air/" + MetricFirmware), Type: TypeInt32, Value: Int(7)},
+	}}
+	got, err := ParseBirth(&hostile, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := got.Identities["air"]; id.Firmware != "" || id.Serial != "<b>7[2J"+strings.Repeat("é", 28) || len(got.Identities) != 1 {
+		t.Errorf("got %q", got.Identities)
 	}
 }
 
