@@ -111,7 +111,7 @@ func (s *SCD41) obey(now time.Time, cmd uint16, args []uint16) ([]uint16, time.D
 		return []uint16{0x8000}, scd41Calibrate, len(args) == 1
 	case 0x3615:
 		return nil, scd41Persist, true
-	case 0x3682:
+	case 0x3682: // get_serial_number (§3.9.2): three words, the highest first
 		return s.serial[:], scd41Command, true
 	case 0x3639: // perform_self_test: 0 is no malfunction
 		if s.fault == Broken {

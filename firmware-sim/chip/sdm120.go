@@ -15,11 +15,16 @@ type SDM120 struct {
 	baud float64 // code: 0 = 2400, 1 = 4800, 2 = 9600, 5 = 1200
 }
 
+// sdmIdentity are the holding registers from 464513, which hold no floats: the
+// serial number as an unsigned int32, the meter's code, the software's version.
+var sdmIdentity = []uint16{0x016e, 0xa8b5, 0x0020, 0x0204}
+
 const (
 	sdmMost    = 80    // registers in one request: 40 values
 	sdmLast    = 0x159 // last input register
 	sdmAddress = 0x14  // holding register of the node address
 	sdmBaud    = 0x1c  // holding register of the speed's code
+	sdmSerial  = 0xfc00
 )
 
 // NewSDM120 returns a meter with an address of 1 to 247.
@@ -34,6 +39,12 @@ func (s *SDM120) do(function byte, data []byte) ([]byte, byte) {
 	case 0x03, 0x04:
 		first, n := binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:])
 		switch {
+		case function == 0x03 && first >= sdmSerial:
+			from, to := int(first-sdmSerial), int(first-sdmSerial)+int(n)
+			if n == 0 || to > len(sdmIdentity) {
+				return nil, illegalAddress
+			}
+			return readWords(sdmIdentity[from:to]), 0
 		case first%2 != 0 || (function == 0x04 && int(first)+int(n) > sdmLast+1):
 			return nil, illegalAddress
 		case n == 0 || n%2 != 0 || n > sdmMost:

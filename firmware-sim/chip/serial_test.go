@@ -176,6 +176,12 @@ func TestSDM120FloatsHighWordFirst(t *testing.T) {
 			t.Errorf("%s: % x, want exception %d", text, got, want)
 		}
 	}
+	// What it is (464513 to 464516): no floats.
+	for text, want := range map[string]string{"01 03 fc00 0002": "01 03 04 016ea8b5", "01 03 fc02 0001": "01 03 02 0020", "01 03 fc03 0001": "01 03 02 0204", "01 03 fc03 0002": "01 83 02"} {
+		if got := ask(t, s, text); !bytes.Equal(got, bytesOf(t, want)) {
+			t.Errorf("%s: % x, want %s", text, got, want)
+		}
+	}
 	if got := ask(t, s, "01 10 0014 0002 04 40e00000"); !bytes.Equal(got, bytesOf(t, "01 10 0014 0002")) {
 		t.Errorf("set the address to 7: % x", got)
 	}

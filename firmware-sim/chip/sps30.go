@@ -54,6 +54,14 @@ func NewSPS30(source func(time.Time) Particles, clock Clock) *SPS30 {
 	return s
 }
 
+// SetSerial gives the part another serial number, so that it can stand for
+// another part: at most 31 characters (§6.3.9).
+func (s *SPS30) SetSerial(serial string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial = serial
+}
+
 func (s *SPS30) powerUp(now time.Time) {
 	s.off, s.pulsed, s.measuring, s.answer, s.status = false, time.Time{}, false, nil, 0
 	s.busyUntil = now.Add(sps30Reset)
@@ -115,11 +123,11 @@ func (s *SPS30) obey(now time.Time, cmd uint16, args []uint16) ([]uint16, time.D
 		}
 		secs := uint32(s.cleanEvery / time.Second)
 		return []uint16{uint16(secs >> 16), uint16(secs)}, sps30Command, true
-	case 0xd002: // product type
+	case 0xd002: // product type (§6.3.9)
 		return textWords("00080000", 4), sps30Command, true
-	case 0xd033: // serial number
+	case 0xd033: // serial number (§6.3.9)
 		return textWords(s.serial, 16), sps30Command, true
-	case 0xd100: // firmware version 2.2
+	case 0xd100: // firmware version: major 2, minor 2 (§6.3.10)
 		return []uint16{0x0202}, sps30Command, true
 	case 0xd206: // device status
 		status := s.status
