@@ -368,6 +368,25 @@ func TestAPartThatWasSeenToBeAwayIsStartedAtOnce(t *testing.T) {
 	}
 }
 
+// A part is exchanged between two samples: with its first value the new one has
+// told who it is.
+func TestAnExchangedPartTellsItsOwnSerialNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus, _ := newSPS30()
+		s := simulated(t, "sps30", bus)
+		settled(t, s, time.Minute)
+		_, other := newSPS30()
+		other.SetSerial("0123456789ABCDEF")
+		bus.Attach(chip.SPS30Address, other)
+		if _, err := next(t, s); err != nil {
+			t.Fatal(err)
+		}
+		if id := s.(Identified).Identity(); id.Serial != "0123456789ABCDEF" {
+			t.Errorf("the new part's value comes under %+v", id)
+		}
+	})
+}
+
 func keep[P chip.Part](b *chip.Bus, p P) (*chip.Bus, chip.Part) { return b, p }
 
 func TestSPS30KeepsMeasuringThroughItsFanCleaning(t *testing.T) {

@@ -26,6 +26,13 @@ type Sensor interface {
 	Close() error
 }
 
+// Identified is a Sensor whose part tells who it is.
+type Identified interface {
+	// Identity is what the part told when it was last asked; zero: nothing. It asks
+	// nothing itself: Sense does, where that costs no value.
+	Identity() telemetry.Identity
+}
+
 // GapOf turns a Sense error into the reason that travels with the gap; no error
 // is no gap.
 func GapOf(err error) telemetry.GapReason {

@@ -69,6 +69,37 @@ func metersOn(t *testing.T, source func(time.Time) chip.Mains) (pzem, sdm Sensor
 	return pzem, sdm, p, s
 }
 
+// What each datasheet has to say of who the part is.
+func TestPartsTellWhoTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pzem, sdm, _, _ := meters(t)
+		bin, _ := ranger(t, func(time.Time) float64 { return 450 })
+		for _, c := range []struct {
+			part   string
+			sensor Sensor
+			want   telemetry.Identity
+		}{
+			{"sps30", simulated(t, "sps30", first(newSPS30())), telemetry.Identity{Firmware: "2.2", Serial: "A51C0FFEE0DDBA11"}},
+			{"scd41", simulated(t, "scd41", first(newSCD41())), telemetry.Identity{Serial: "273325796834238"}},
+			{"sdm120", sdm, telemetry.Identity{Firmware: "0204", Serial: "24029365"}},
+			{"bme280", simulated(t, "bme280", first(newBME280())), telemetry.Identity{}}, // a chip id, the same of all
+			{"pzem004t", pzem, telemetry.Identity{}},
+			{"a02yyuw", bin, telemetry.Identity{}}, // it only talks
+		} {
+			if _, err := next(t, c.sensor); err != nil {
+				t.Fatal(err)
+			}
+			var got telemetry.Identity
+			if tells, ok := c.sensor.(Identified); ok {
+				got = tells.Identity()
+			}
+			if got != c.want {
+				t.Errorf("%s told %+v, want %+v", c.part, got, c.want)
+			}
+		}
+	})
+}
+
 func TestA02YYUWGivesDistanceAndFill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var distance atomic.Int64 // mm; the part has a goroutine of its own

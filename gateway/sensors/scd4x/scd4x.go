@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -58,6 +59,7 @@ type Dev struct {
 	newest  time.Time // value, or the start
 	settled bool      // a value was read since the start
 	idle    bool      // the last start brought nothing: stop before the next
+	told    telemetry.Identity
 }
 
 // New returns a driver. Nothing is sent before the first Sense.
@@ -148,6 +150,11 @@ func (d *Dev) read(ctx context.Context) ([]telemetry.Reading, error) {
 // thousandths keeps what a 16-bit word resolves (0.0027 °C, 0.0015 %).
 func thousandths(v float64) float64 { return math.Round(v*1000) / 1000 }
 
+// Identity returns the serial number, which is not known of a part that measured
+// already when this program began: it would have to stop. There is no command for
+// the firmware's version.
+func (d *Dev) Identity() telemetry.Identity { return d.told }
+
 func (d *Dev) start(ctx context.Context) error {
 	if d.idle {
 		if err := d.dev.Send(ctx, cmdStop, stopTime); err != nil {
@@ -155,7 +162,16 @@ func (d *Dev) start(ctx context.Context) error {
 		}
 		d.idle = false
 	}
-	err := d.dev.Send(ctx, cmdStart, commandTime)
+	// The part tells its serial number only before it measures. One that measures
+	// already refuses, and is still the one that told it.
+	serial, err := d.dev.Read(ctx, cmdSerial, commandTime, 3)
+	switch {
+	case err == nil: // in decimal, as the datasheet writes it (§3.10.2)
+		d.told.Serial = strconv.FormatUint(uint64(serial[0])<<32|uint64(serial[1])<<16|uint64(serial[2]), 10)
+	case !errors.Is(err, fault.ErrNoAnswer):
+		return err // it has nothing to lose yet, and this is the time to ask
+	}
+	err = d.dev.Send(ctx, cmdStart, commandTime)
 	d.settled = false
 	if errors.Is(err, fault.ErrNoAnswer) {
 		if _, notThere := d.dev.Read(ctx, cmdReady, commandTime, 1); notThere != nil {

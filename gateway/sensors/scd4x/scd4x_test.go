@@ -15,12 +15,13 @@ import (
 func command(b ...byte) i2ctest.IO { return i2ctest.IO{Addr: Address, W: b} }
 func answer(b ...byte) i2ctest.IO  { return i2ctest.IO{Addr: Address, R: b} }
 
-// TestRecordedMeasurement replays the examples of the datasheet: start (§3.6.1),
-// data-ready status (§3.9.2), measurement of 500 ppm, 25 °C, 37 %RH (§3.6.2),
+// TestRecordedMeasurement replays the examples of the datasheet: serial number
+// 273'325'796'834'238 (§3.10.2), start (§3.6.1), data-ready status (§3.9.2), measurement of 500 ppm, 25 °C, 37 %RH (§3.6.2),
 // stop (§3.6.3).
 func TestRecordedMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &i2ctest.Playback{DontPanic: true, Ops: []i2ctest.IO{
+			command(0x36, 0x82), answer(0xf8, 0x96, 0x31, 0x9f, 0x07, 0xc2, 0x3b, 0xbe, 0x89),
 			command(0x21, 0xb1),
 			command(0xe4, 0xb8), answer(0x80, 0x00, 0xa2),
 			command(0xe4, 0xb8), answer(0x80, 0x06, 0x04),
@@ -40,6 +41,9 @@ func TestRecordedMeasurement(t *testing.T) {
 			if got[i].Value.Number != want || got[i].Flag != telemetry.FlagWarmUp {
 				t.Errorf("%s = %+v, want %v", got[i].Quantity, got[i], want)
 			}
+		}
+		if id := d.Identity(); id != (telemetry.Identity{Serial: "273325796834238"}) {
+			t.Errorf("the part told %+v", id)
 		}
 		before := time.Now()
 		if err := d.Close(); err != nil {

@@ -1,9 +1,11 @@
 package sdm120
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,8 +54,15 @@ func TestRecordedAnswers(t *testing.T) {
 		line := recording{
 			"010400000020": "01 04 40 " + strings.Join(registers, " "),
 			"010400460006": "01 04 0c 4247 f5c3 449a 5220 7fc0 0000", // 49.99, 1234.566, NaN
+			"0103fc000002": "01 03 04 016e a8b5",
+			"0103fc030001": "01 03 02 0204",
 		}
 		d := New(modbus.New(line), 1, Baud)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := d.Sense(short); err != nil || d.Identity() != (telemetry.Identity{}) {
+			t.Errorf("%v, %+v: the meter was asked who it is without the time for it", err, d.Identity())
+		}
 		got, err := d.Sense(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +80,35 @@ func TestRecordedAnswers(t *testing.T) {
 				t.Errorf("reading %d is %s, announced as %s", i, got[i].Quantity, q.Name)
 			}
 		}
+		if id := d.Identity(); id != (telemetry.Identity{Firmware: "0204", Serial: "24029365"}) {
+			t.Errorf("the meter told %+v", id)
+		}
 	})
+}
+
+// A relative without these registers gives its values all the same, in time.
+func TestAMeterThatDoesNotTellWhoItIs(t *testing.T) {
+	for name, answer := range map[string]string{"refuses": "01 83 02", "keeps silent": ""} {
+		synctest.Test(t, func(t *testing.T) {
+			line := recording{
+				"010400000020": "01 04 40 " + strings.Repeat("0000", 0x20), "010400460006": "01 04 0c" + strings.Repeat("0000", 6),
+				"0103fc000002": answer, "0103fc030001": answer,
+			}
+			for _, p := range probes { // by which the master gets in step after a silence
+				line[fmt.Sprintf("01040000%04x", p.Count)] = fmt.Sprintf("0104%02x", 2*p.Count) + strings.Repeat("0000", int(p.Count))
+			}
+			d := New(modbus.New(line), 1, Baud)
+			for n := range 10 {
+				before := time.Now()
+				if got, err := d.Sense(t.Context()); err != nil || len(got) != 7 || d.Identity() != (telemetry.Identity{}) {
+					t.Errorf("%s: sample %d: %v, %v, %+v", name, n, got, err, d.Identity())
+				}
+				if took := time.Since(before); n > maxAsks && took > 100*time.Millisecond {
+					t.Errorf("%s: sample %d still takes %v", name, n, took)
+				}
+			}
+		})
+	}
 }
 
 func TestIdentify(t *testing.T) {

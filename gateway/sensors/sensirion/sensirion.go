@@ -8,6 +8,7 @@
 package sensirion
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -84,6 +85,17 @@ func (d Device) Read(ctx context.Context, cmd uint16, wait time.Duration, n int)
 		words[i] = binary.BigEndian.Uint16(w)
 	}
 	return words, nil
+}
+
+// Text is what words of two characters each say, up to the terminating NUL (SPS30
+// §6.3.9).
+func Text(words []uint16) string {
+	var b []byte
+	for _, w := range words {
+		b = binary.BigEndian.AppendUint16(b, w)
+	}
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
 }
 
 // Float joins two words to an IEEE 754 number, high word first (SPS30 §6.3.4). It

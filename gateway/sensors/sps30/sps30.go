@@ -41,6 +41,8 @@ const (
 	cmdStatus  = 0xd206
 	cmdClear   = 0xd210 // the status register; firmware 2.0 and later
 	cmdProduct = 0xd002
+	cmdSerial  = 0xd033
+	cmdVersion = 0xd100
 
 	formatFloat = 0x0300 // start's argument: big-endian IEEE 754 values
 
@@ -76,6 +78,7 @@ type Dev struct {
 	started time.Time // of the running measurement
 	newest  time.Time // value, or the start
 	faulty  time.Time // since when the part reports a fault; zero: it does not
+	told    telemetry.Identity
 }
 
 // New returns a driver. Nothing is sent before the first Sense.
@@ -89,7 +92,7 @@ func Identify(ctx context.Context, bus i2c.Bus, addr uint16) error {
 	if err != nil {
 		return fmt.Errorf("product type: %w", err)
 	}
-	if words[0] != 0x3030 || words[1] != 0x3038 { // "0008", of "00080000" (§6.3.12)
+	if words[0] != 0x3030 || words[1] != 0x3038 { // "0008", of "00080000" (§6.3.9)
 		return fmt.Errorf("product type %04x is not an SPS30's: %w", words, fault.ErrProtocol)
 	}
 	return nil
@@ -108,7 +111,7 @@ func (d *Dev) Quantities() []telemetry.Quantity {
 }
 
 // Sense reads the newest values. It lasts about 20 ms, and 60 ms when the part
-// has to be started. fault.ErrNotReady means that a second has not passed yet.
+// has to be started or asked who it is. fault.ErrNotReady means that a second has not passed yet.
 func (d *Dev) Sense(ctx context.Context) ([]telemetry.Reading, error) {
 	if !d.running {
 		if err := d.start(ctx); err != nil {
@@ -119,6 +122,7 @@ func (d *Dev) Sense(ctx context.Context) ([]telemetry.Reading, error) {
 	switch {
 	case err == nil:
 		d.newest = time.Now()
+		d.identify(ctx)
 		d.running = d.faulty.IsZero() || time.Since(d.faulty) < stubborn
 	case errors.Is(err, fault.ErrNotReady):
 		d.running = time.Since(d.newest) < drought
@@ -161,6 +165,30 @@ func (d *Dev) read(ctx context.Context) ([]telemetry.Reading, error) {
 	return out, nil
 }
 
+// Identity returns firmware version and serial number.
+func (d *Dev) Identity() telemetry.Identity { return d.told }
+
+// identify asks who the part is, once a start: between two starts nobody can have
+// exchanged it. It comes after the values, which it can't cost; what goes wrong is
+// asked again after the next ones.
+func (d *Dev) identify(ctx context.Context) {
+	if d.told != (telemetry.Identity{}) {
+		return
+	}
+	serial, err := d.dev.Read(ctx, cmdSerial, commandTime, 16) // §6.3.9
+	if err != nil {
+		return
+	}
+	version, err := d.dev.Read(ctx, cmdVersion, commandTime, 1) // §6.3.10
+	if err != nil {
+		return
+	}
+	d.told = telemetry.Identity{
+		Firmware: fmt.Sprintf("%d.%d", version[0]>>8, version[0]&0xff),
+		Serial:   sensirion.Text(serial),
+	}
+}
+
 // judge turns the status register into the values' flag.
 func (d *Dev) judge(status uint32) telemetry.Flag {
 	if status&(statusSpeed|statusLaser|statusFan) != 0 {
@@ -191,7 +219,7 @@ func (d *Dev) start(ctx context.Context) error {
 	if err := d.dev.Send(ctx, cmdStart, startTime, formatFloat); err != nil {
 		return err
 	}
-	d.running, d.started = true, time.Now()
+	d.running, d.started, d.told = true, time.Now(), telemetry.Identity{}
 	d.newest = d.started
 	return nil
 }

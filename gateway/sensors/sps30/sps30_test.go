@@ -36,17 +36,32 @@ var (
 	status  = command(0xd2, 0x06)
 	healthy = answer(0, 0, 0x81, 0, 0, 0x81)
 	read    = command(0x03, 0x00)
+	serial  = command(0xd0, 0x33)
+	version = command(0xd1, 0x00)
 )
+
+// text lays a text out as a device information's answer (§6.3.9).
+func text(s string) i2ctest.IO {
+	var b []byte
+	for w := append([]byte(s), make([]byte, 32-len(s))...); len(w) > 0; w = w[2:] {
+		b = append(b, w[0], w[1], sensirion.CRC(w[:2]))
+	}
+	return answer(b...)
+}
 
 // TestRecordedMeasurement follows the bytes of the datasheet's command tables.
 func TestRecordedMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nan := float32(math.NaN())
+		disturbed := text("A51C0FFEE0DDBA11")
+		disturbed.R[2] ^= 1
 		bus := &i2ctest.Playback{DontPanic: true, Ops: []i2ctest.IO{
 			stop, start,
 			isReady, answer(0x00, 0x00, 0x81),
 			isReady, ready, status, healthy, read, floats(12.3, 23.76, 30.5, 33, 80, 95, 99, 100, 101, 0.58),
+			serial, disturbed, // asked again with the next value
 			isReady, ready, status, healthy, read, floats(12.4, nan, 30.5, 33, 80, 95, 99, 100, 101, 0.58),
+			serial, text("A51C0FFEE0DDBA11"), version, answer(0x02, 0x03, 0x0b),
 			isReady, ready, status, answer(0x00, 0x20, 0x07, 0x00, 0x00, 0x81), read, floats(1, 1, 1, 1, 1, 1, 1, 1, 1, 1),
 			stop,
 		}}
@@ -64,12 +79,18 @@ func TestRecordedMeasurement(t *testing.T) {
 				t.Errorf("%s = %+v, want %v", got[i].Quantity, got[i], want)
 			}
 		}
+		if id := d.Identity(); id != (telemetry.Identity{}) {
+			t.Errorf("a disturbed answer is %+v", id)
+		}
 		time.Sleep(WarmUp)
 		if got, err = d.Sense(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got[0].Flag != telemetry.FlagNone || got[1].Gap != telemetry.GapNotNumber || got[2].Gap != telemetry.GapNone {
 			t.Errorf("with a NaN for pm2_5: %+v", got)
+		}
+		if id := d.Identity(); id != (telemetry.Identity{Firmware: "2.3", Serial: "A51C0FFEE0DDBA11"}) {
+			t.Errorf("the part told %+v", id)
 		}
 		if got, err = d.Sense(t.Context()); err != nil || got[0].Flag != telemetry.FlagSensorFault {
 			t.Errorf("with bit 21 of the status set: %+v, %v", got, err)
@@ -95,7 +116,7 @@ func TestStatusBitsThatCount(t *testing.T) {
 	}
 }
 
-// TestIdentify replays the product type "00080000" (§6.3.12) and another one.
+// TestIdentify replays the product type "00080000" (§6.3.9) and another one.
 func TestIdentify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
