@@ -53,8 +53,9 @@ type Gateway struct {
 	keepErr     error      // why the newest record was not kept
 	scanned     bool       // the first scan is over
 	definitions []uplink.Definition
-	uplink      *uplink.Uplink // nil = none for now
-	linkErr     error          // why there is none
+	identities  map[string]telemetry.Identity // by device
+	uplink      *uplink.Uplink                // nil = none for now
+	linkErr     error                         // why there is none
 	node        telemetry.Node
 	server      string
 	identity    *Identity
@@ -84,7 +85,7 @@ func New(o Options) (*Gateway, error) {
 	if o.Places == nil {
 		o.Places = sensors.Places
 	}
-	g := &Gateway{o: o, log: o.Logger, metrics: metrics.NewSet()}
+	g := &Gateway{o: o, log: o.Logger, metrics: metrics.NewSet(), identities: map[string]telemetry.Identity{}}
 	g.counts = newCounters(g)
 	return g, nil
 }
@@ -242,7 +243,7 @@ func (g *Gateway) startSamplers() {
 		return nil
 	})
 	start := func(o SensorOptions, device sensors.Sensor) {
-		s := newSampler(o, device, g.o.Boottime, g.keep, g.log)
+		s := newSampler(o, device, g.o.Boottime, g.keep, g.identify, g.log)
 		g.mu.Lock()
 		g.samplers = append(g.samplers, s)
 		g.mu.Unlock()

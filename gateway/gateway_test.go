@@ -127,6 +127,9 @@ func TestFromAChipsRegisterToTheServer(t *testing.T) {
 	if r, _ := h.get("debu/pm2_5"); r.Flag != telemetry.FlagWarmUp {
 		t.Errorf("dust in the first 30 s: %+v", r)
 	}
+	eventually(t, "who the dust sensor is", func() bool {
+		return h.identity("debu") == telemetry.Identity{Firmware: "2.2", Serial: "A51C0FFEE0DDBA11"}
+	})
 	h.mu.Lock()
 	if !h.birth.Simulated || h.birth.Wire != 1 {
 		t.Errorf("birth: %+v", h.birth)
@@ -167,6 +170,18 @@ func TestFromAChipsRegisterToTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the sensor's return", func() bool { return h.near("cuaca/temperature", 29.5) && steps(g) == "" })
+
+	// Another dust sensor is put in its place.
+	if err := chips.sps30.Fail(chip.Unplugged); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a gap", func() bool { r, _ := h.get("debu/pm2_5"); return r.Gap == telemetry.GapNoAnswer })
+	chips.sps30.SetSerial("0123456789ABCDEF")
+	if err := chips.sps30.Fail(chip.None); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "who the new one is", func() bool { return h.identity("debu").Serial == "0123456789ABCDEF" })
+	eventually(t, "its values", func() bool { return h.near("debu/pm2_5", 34) })
 
 	stop()
 	if len(h.epochs) != 1 {

@@ -128,6 +128,15 @@ func (h *host) get(name string) (telemetry.Reading, bool) {
 	return r, ok
 }
 
+func (h *host) identity(device string) telemetry.Identity {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.birth == nil {
+		return telemetry.Identity{}
+	}
+	return h.birth.Identities[device]
+}
+
 // near reports whether the newest reading is a value about v.
 func (h *host) near(name string, v float64) bool {
 	r, ok := h.get(name)

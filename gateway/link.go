@@ -191,6 +191,9 @@ func (g *Gateway) setLink(c *credentials, u *uplink.Uplink, err error) {
 	}
 	if u != nil {
 		u.Define(g.definitions...)
+		for device, id := range g.identities {
+			u.Identify(device, id)
+		}
 	}
 }
 
@@ -205,6 +208,17 @@ func (g *Gateway) define(s *sampler) {
 	g.definitions = append(g.definitions, defs...)
 	if g.uplink != nil {
 		g.uplink.Define(defs...)
+	}
+}
+
+// identify tells what a device's part tells of itself to the uplink there is and
+// to those to come.
+func (g *Gateway) identify(device string, id telemetry.Identity) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.identities[device] = id
+	if g.uplink != nil {
+		g.uplink.Identify(device, id)
 	}
 }
 

@@ -17,21 +17,23 @@ import (
 )
 
 // sampler is the loop of one device: it samples every interval and reports
-// every per samples. What it reports goes to keep, and nothing that keep does
-// stops it.
+// every per samples. What it reports goes to keep, what its part tells of itself
+// to identify, and nothing that these do stops it.
 type sampler struct {
 	SensorOptions // as resolved; Part "" for the gateway itself
 	device        sensors.Sensor
 	quantities    []telemetry.Quantity
 	boottime      func() time.Duration
 	keep          func(spool.Sample)
+	identify      func(device string, id telemetry.Identity) // zero: it tells nothing
 	log           *slog.Logger
 
 	// The loop's own.
 	span        *span
 	stuck       map[string]*sensors.Stuck
-	last        int64         // CLOCK_BOOTTIME ms of the newest record
-	lastFlagged time.Duration // of the newest flagged sample of this span
+	last        int64              // CLOCK_BOOTTIME ms of the newest record
+	lastFlagged time.Duration      // of the newest flagged sample of this span
+	identity    telemetry.Identity // of the part that gave the newest values
 
 	mu      sync.Mutex
 	shown   map[string]shown
@@ -53,13 +55,14 @@ type shown struct {
 // outcome is what one attempt at a sample gave.
 type outcome struct {
 	readings []telemetry.Reading
-	at       time.Duration // CLOCK_BOOTTIME of its end
+	identity telemetry.Identity // of the part that gave them
+	at       time.Duration      // CLOCK_BOOTTIME of its end
 	err      error
 }
 
-func newSampler(o SensorOptions, device sensors.Sensor, boottime func() time.Duration, keep func(spool.Sample), log *slog.Logger) *sampler {
+func newSampler(o SensorOptions, device sensors.Sensor, boottime func() time.Duration, keep func(spool.Sample), identify func(string, telemetry.Identity), log *slog.Logger) *sampler {
 	s := &sampler{
-		SensorOptions: o, device: device, boottime: boottime, keep: keep, log: log.With("sensor", o.Name),
+		SensorOptions: o, device: device, boottime: boottime, keep: keep, identify: identify, log: log.With("sensor", o.Name),
 		quantities: device.Quantities(), stuck: map[string]*sensors.Stuck{}, shown: map[string]shown{}, last: -1, moved: boottime(),
 	}
 	var names []string
@@ -91,6 +94,7 @@ func (s *sampler) run(ctx context.Context) {
 	fill := func(o outcome) {
 		filled = true
 		s.take(o)
+		s.recognize(o)
 		if n == s.per() {
 			s.report()
 		}
@@ -156,6 +160,9 @@ func (s *sampler) sample(ctx context.Context) outcome {
 	for try := 1; ; try++ {
 		o.readings, o.err = s.sense(ctx)
 		o.at = s.boottime()
+		if part, ok := s.device.(sensors.Identified); ok {
+			o.identity = part.Identity()
+		}
 		wait := pause
 		if errors.Is(o.err, fault.ErrNotReady) {
 			wait = min(notYetPause, limit/4)
@@ -232,6 +239,17 @@ func (s *sampler) take(o outcome) {
 		s.shown[r.Quantity] = v
 	}
 	s.span.add(o.readings)
+}
+
+// recognize tells of the part if it is another one than that of the last values.
+// While there are none, the last one known stands.
+func (s *sampler) recognize(o outcome) {
+	if o.err != nil || o.identity == s.identity {
+		return
+	}
+	s.identity = o.identity
+	s.log.Info("the sensor tells who it is", "firmware", o.identity.Firmware, "serial", o.identity.Serial)
+	s.identify(s.Name, o.identity)
 }
 
 func (s *sampler) isStuck(r *telemetry.Reading, at time.Duration) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,9 +21,12 @@ import (
 type scripted struct {
 	quantity string
 	sense    func(ctx context.Context, n int) (telemetry.Reading, error)
+	serial   string // "": its part does not tell
 	n        int
 	closed   bool
 }
+
+func (s *scripted) Identity() telemetry.Identity { return telemetry.Identity{Serial: s.serial} }
 
 func (s *scripted) Quantities() []telemetry.Quantity {
 	q, _ := telemetry.Lookup(s.quantity)
@@ -40,10 +44,17 @@ func (s *scripted) Sense(ctx context.Context) ([]telemetry.Reading, error) {
 
 func (s *scripted) Close() error { s.closed = true; return nil }
 
-// records collects what samplers keep.
+// records collects what samplers keep and tell.
 type records struct {
-	mu  sync.Mutex
-	all []spool.Sample
+	mu   sync.Mutex
+	all  []spool.Sample
+	told []string
+}
+
+func (r *records) identify(device string, id telemetry.Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, device+" is "+id.Serial)
 }
 
 func (r *records) keep(s spool.Sample) {
@@ -75,7 +86,7 @@ func sampling(t *testing.T, d time.Duration, devices map[string]*scripted, inter
 	var group sync.WaitGroup
 	for name, dev := range devices {
 		o := SensorOptions{Name: name, Interval: settings.Duration(interval), Report: settings.Duration(report)}
-		s := newSampler(o, dev, boottime, got.keep, slog.New(slog.DiscardHandler))
+		s := newSampler(o, dev, boottime, got.keep, got.identify, slog.New(slog.DiscardHandler))
 		group.Go(func() { s.run(ctx) })
 	}
 	group.Wait()
@@ -216,11 +227,33 @@ func TestWhatWasSampledIsReportedAtTheEnd(t *testing.T) {
 	})
 }
 
+// Who a part is, is told with its first value, and again only if another part
+// gives values: a part that is away or disturbed is still the same.
+func TestAnExchangedPartIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{quantity: "voltage"}
+		s.sense = func(_ context.Context, n int) (telemetry.Reading, error) {
+			s.serial = map[int]string{1: "A", 2: "A", 3: "", 4: "", 5: "", 6: "A", 7: "B"}[n]
+			if n >= 3 && n <= 5 { // the attempts of one sample
+				return telemetry.Reading{}, fmt.Errorf("pulled: %w", fault.ErrNoAnswer)
+			}
+			return val("voltage", float64(n)), nil
+		}
+		got := sampling(t, 45*time.Second, map[string]*scripted{"s": s}, 10*time.Second, 10*time.Second)
+		if want := []string{"s is A", "s is B"}; !slices.Equal(got.told, want) {
+			t.Errorf("told %q, want %q", got.told, want)
+		}
+		if all := got.of("s"); len(all) != 5 || all[2].Readings[0].Gap != telemetry.GapNoAnswer {
+			t.Errorf("and of its values: %+v", all)
+		}
+	})
+}
+
 func TestALoopThatStandsStillIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		s := newSampler(SensorOptions{Name: "s", Interval: settings.Duration(time.Second), Report: settings.Duration(time.Second)},
-			&scripted{quantity: "voltage"}, func() time.Duration { return time.Since(begin) }, func(spool.Sample) {}, slog.New(slog.DiscardHandler))
+			&scripted{quantity: "voltage"}, func() time.Duration { return time.Since(begin) }, func(spool.Sample) {}, nil, slog.New(slog.DiscardHandler))
 		time.Sleep(10 * time.Second)
 		if d := s.stuckFor(); d != 0 {
 			t.Errorf("too early: %v", d)

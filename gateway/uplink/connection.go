@@ -173,7 +173,7 @@ func (c *connection) run(ctx context.Context, seq uint64) (acked bool, err error
 		}
 	})()
 	s := u.session
-	s.Define(u.takeDefs(), u.now())
+	u.announce()
 	if err := c.do(s.Begin(u.now(), seq)); err != nil {
 		return false, err
 	}
@@ -200,7 +200,7 @@ func (c *connection) run(ctx context.Context, seq uint64) (acked bool, err error
 		case <-u.o.Spool.Ready():
 			actions = s.Wake(u.now())
 		case <-u.wake:
-			actions = s.Define(u.takeDefs(), u.now())
+			actions = u.announce()
 		case <-timer.C:
 			actions = s.Wake(u.now())
 		}

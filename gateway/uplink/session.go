@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -93,6 +94,7 @@ type Session struct {
 	defs      []sparkplug.Definition // in order of first sight
 	current   []sparkplug.Current    // of each, the newest that went out live
 	byName    map[name]int
+	told      map[string]telemetry.Identity // by device
 	nextAlias uint64
 	needBirth bool
 	encoder   sparkplug.Encoder
@@ -110,7 +112,7 @@ type flight struct {
 // NewSession returns the session of a process, not yet connected.
 func NewSession(o SessionOptions) *Session {
 	return &Session{
-		o: o, flights: map[uint64]flight{}, byName: map[name]int{}, nextAlias: sparkplug.FirstAlias,
+		o: o, flights: map[uint64]flight{}, byName: map[name]int{}, told: map[string]telemetry.Identity{}, nextAlias: sparkplug.FirstAlias,
 		share: pace{max: float64(max(1, o.Window*3/4))},
 	}
 }
@@ -205,6 +207,16 @@ func (s *Session) Define(defs []Definition, now Now) []Action {
 	return s.pump(now)
 }
 
+// Identify notes what a device's part tells of itself, zero if it does not any
+// more. The birth that says so goes out with whatever comes next.
+func (s *Session) Identify(device string, id telemetry.Identity) {
+	if s.told[device] == id {
+		return
+	}
+	s.told[device] = id
+	s.needBirth = true
+}
+
 // Farewell publishes the NDEATH of a connection that is closed on purpose.
 // Nothing is sent after it; PUBACKs of what is on its way still count.
 // [tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath]
@@ -278,7 +290,7 @@ func (s *Session) birth(actions []Action, now Now) []Action {
 	}
 	b := &sparkplug.Birth{
 		BdSeq: s.bdSeq, Wire: 1, Simulated: s.o.Simulated, Version: s.o.Version, Epochs: s.o.Source.Epochs(),
-		Definitions: slices.Clone(s.defs), Current: slices.Clone(s.current),
+		Identities: maps.Clone(s.told), Definitions: slices.Clone(s.defs), Current: slices.Clone(s.current),
 	}
 	a := s.publish(sparkplug.NBIRTH, s.o.QoS, sparkplug.AppendBirth(nil, now.UTC, uint64(s.seq), b), flight{isBirth: true}, now)
 	a.Birth = b

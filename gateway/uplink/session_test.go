@@ -449,6 +449,44 @@ func TestDefineAnnouncesUnitAndInterval(t *testing.T) {
 	}
 }
 
+// Who the parts are stands in every birth, and what is news makes one.
+func TestBirthsTellWhoThePartsAre(t *testing.T) {
+	s := newScript(t, nil)
+	s.kernel(0)
+	first, other := telemetry.Identity{Firmware: "2.2", Serial: "A"}, telemetry.Identity{Firmware: "2.3", Serial: "B"}
+	s.session.Identify("udara", first) // before there is a link
+	if got := s.connect(0)[0].Birth.Identities["udara"]; got != first {
+		t.Errorf("the first birth tells %+v", got)
+	}
+	s.ack()
+	s.sample(1, "udara", num("pm2_5", 1))
+	s.take(s.session.Wake(s.at()))
+	s.ack()
+	s.session.Identify("udara", first)
+	if a := s.session.Wake(s.at()); len(a) > 0 {
+		t.Errorf("nothing new, and yet %+v", a)
+	}
+	s.session.Identify("udara", other)
+	s.sample(1, "udara", num("pm2_5", 2))
+	a := s.take(s.session.Wake(s.at()))
+	if len(a) != 2 || a[0].Birth == nil || a[0].Birth.Identities["udara"] != other || len(data(a)) != 1 {
+		t.Fatalf("want the birth, then the values of the part that it names: %+v", a)
+	}
+	s.ack()
+	if got := s.connect(1)[0].Birth.Identities["udara"]; got != other {
+		t.Errorf("after a reconnect: %+v", got)
+	}
+	s.session.Identify("udara", telemetry.Identity{})
+	birth := s.take(s.session.Wake(s.at()))[0]
+	var p sparkplug.Payload
+	if err := sparkplug.Decode(birth.Payload, &p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Names("udara/" + sparkplug.MetricSerial) {
+		t.Error("a part that tells nothing has the serial number of the one before")
+	}
+}
+
 func TestLingerWaitsForCompany(t *testing.T) {
 	s := newScript(t, func(o *SessionOptions) { o.Limit.Linger = 10 * time.Second })
 	s.kernel(0)

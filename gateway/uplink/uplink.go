@@ -87,7 +87,8 @@ type Uplink struct {
 
 	mu     sync.Mutex
 	status Status
-	defs   []Definition // waiting for the session
+	defs   []Definition                  // waiting for the session
+	told   map[string]telemetry.Identity // by device, waiting for the session
 	wake   chan struct{}
 }
 
@@ -144,6 +145,7 @@ func New(o Options) (*Uplink, error) {
 		o: o, log: o.Logger, target: t, bdSeq: bdSeq{file: filepath.Join(o.Dir, "bdseq")},
 		backoff: backoff{first: o.FirstPause, most: o.LongestPause},
 		status:  Status{Server: o.Server, Since: time.Now(), Error: "not connected yet"},
+		told:    map[string]telemetry.Identity{},
 		wake:    make(chan struct{}, 1),
 	}
 	u.meters.register(o.Metrics, u)
@@ -164,6 +166,19 @@ func (u *Uplink) Define(defs ...Definition) {
 	u.mu.Lock()
 	u.defs = append(u.defs, defs...)
 	u.mu.Unlock()
+	u.rouse()
+}
+
+// Identify tells in the next birth, which follows at once if that is news, what a
+// device's part tells of itself.
+func (u *Uplink) Identify(device string, id telemetry.Identity) {
+	u.mu.Lock()
+	u.told[device] = id
+	u.mu.Unlock()
+	u.rouse()
+}
+
+func (u *Uplink) rouse() {
 	select {
 	case u.wake <- struct{}{}:
 	default:
@@ -238,12 +253,16 @@ func withoutDigits(s string) string {
 	}, s)
 }
 
-func (u *Uplink) takeDefs() []Definition {
+// announce hands the session what waits for it.
+func (u *Uplink) announce() []Action {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	defs := u.defs
-	u.defs = nil
-	return defs
+	defs, told := u.defs, u.told
+	u.defs, u.told = nil, map[string]telemetry.Identity{}
+	u.mu.Unlock()
+	for device, id := range told {
+		u.session.Identify(device, id)
+	}
+	return u.session.Define(defs, u.now())
 }
 
 // now gives payloads UTC, as far as it is known: the server tells a gateway that
