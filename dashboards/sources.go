@@ -67,6 +67,8 @@ type Gateway struct {
 	Version   string    // of its program; "" = not told, as foreign nodes do; then TimeNone is not told either
 	Simulated bool      // its data are artificial
 	Expires   time.Time // end of its certificate; zero = it has none
+	// Told is what the parts of its devices tell of themselves, by device.
+	Told map[string]telemetry.Identity
 }
 
 // Value is the newest reading of one quantity of one device: a value with its

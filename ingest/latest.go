@@ -67,6 +67,9 @@ type Node struct {
 	ClockBad  bool                  `json:"clock_bad"`  // for 5 min all live data were late: its clock is behind
 	LateSince int64                 `json:"late_since"` // receive time of the first live data that were late since good ones; 0 = none
 	Backlog   int64                 `json:"backlog"`    // receive time of its last backlog; 0 = none
+	// Identities is what the parts of its devices tell of themselves, by device as
+	// stored. It is replaced and never changed: snapshots share it.
+	Identities map[string]telemetry.Identity `json:"identities,omitempty"`
 
 	seq     uint64 // the last Sparkplug sequence of a foreign node; NoSeq = unknown
 	gap     bool   // it broke since the last birth
@@ -183,6 +186,10 @@ func (l *Latest) birth(n *nodeLatest, m *Message) {
 	}
 	n.Session, n.BdSeq, n.Birth = b.Session, b.BdSeq, m.Received
 	n.Foreign, n.Simulated, n.Version = b.Wire == 0, b.Simulated, b.Version
+	n.Identities = make(map[string]telemetry.Identity, len(b.Identities))
+	for device, id := range b.Identities {
+		n.Identities[cleanName(device)] = id
+	}
 	n.seq = NoSeq
 }
 

@@ -246,6 +246,51 @@ func TestWhoIsGoneLeavesStaleValues(t *testing.T) {
 	stale(map[string]time.Time{"own": noon, "of a": noon, "of b": noon})
 }
 
+// Who the parts are is what the node's newest birth says: another birth tells of
+// another part, a late one of an older session tells nothing, a restart of the
+// server forgets nothing.
+func TestLatestKnowsWhoThePartsAre(t *testing.T) {
+	h := newLatestAlone(t, Holes{})
+	a, b := telemetry.Identity{Firmware: "2.2", Serial: "A51C"}, telemetry.Identity{Firmware: "2.3", Serial: "B07"}
+	s := newSender(gw, 1, noon, 7, def(1, "air/pm2_5"))
+	is := func(want telemetry.Identity) {
+		t.Helper()
+		if got := h.node(gw).Identities["air"]; got != want {
+			t.Errorf("the part at air is %+v, want %+v", got, want)
+		}
+	}
+	is(telemetry.Identity{})
+	s.birth.Identities = map[string]telemetry.Identity{"air": a}
+	h.put(entry(s.nbirth(), s.data(1, 1, false, rec(noon, "air", "pm2_5", 12))))
+	is(a)
+	before := h.core.Since(0)
+	s.birth.Identities = map[string]telemetry.Identity{"air": b}
+	h.put(entry(s.nbirth()))
+	is(b)
+	if news := h.core.Since(before.Version); len(news.Nodes) != 1 || len(news.Values) != 0 || before.Nodes[0].Identities["air"] != a {
+		t.Errorf("watchers hear %+v, and had %+v", news, before.Nodes)
+	}
+	again := newSender(gw, 2, noon, 8, def(1, "air/pm2_5"))
+	again.birth.Identities = map[string]telemetry.Identity{"air": a, "bin\x1b": b}
+	h.put(entry(again.nbirth(), s.ndeath(1)))
+	is(a)
+	if got := h.node(gw).Identities["bin\uFFFD"]; got != b {
+		t.Errorf("a device goes by the name under which it is stored: %+v", h.node(gw).Identities)
+	}
+	var d checkpoint.Delta
+	h.core.Checkpoint(&d)
+	h.core = NewLatest(Holes{})
+	d.Each(func(table string, key, value []byte) {
+		if err := h.core.Load(table, key, value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	is(a)
+	again.birth.Identities = nil
+	h.put(entry(again.nbirth()))
+	is(telemetry.Identity{})
+}
+
 func TestLatestSurvivesARestart(t *testing.T) {
 	h := newLatestAlone(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/co2"), def(2, "box/label"))

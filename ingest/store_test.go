@@ -28,6 +28,7 @@ func TestReadingsBecomePoints(t *testing.T) {
 	r := newRig(t, Holes{})
 	s := newSender(gw, 1, noon, 7, def(1, "air/pm2_5"), def(2, "air/temperature"), def(3, "bin 1/fill"), def(4, "gate/open"), def(5, "air/nh3_n"), def(6, "air/cpu_temperature"))
 	s.birth.Definitions[3].Type = sparkplug.TypeBoolean
+	s.birth.Identities = map[string]telemetry.Identity{"air": {Firmware: "2.2", Serial: "A51C"}} // no reading, no point
 	mean := rec(noon, "air", "pm2_5", 12.5, "temperature", telemetry.GapChecksum)
 	mean.Readings[0].Count, mean.Readings[0].Min, mean.Readings[0].Max = 60, 1, 99.5
 	r.put(entry(s.nbirth(telemetry.EpochFloor{Epoch: 7, Lowest: 1}),

@@ -26,6 +26,7 @@ func (n network) Gateways(context.Context) ([]dashboards.Gateway, error) {
 			view.State = dashboards.State(node.Status)
 			view.Since, view.Heard = nanos(node.Since), nanos(node.LastSeen)
 			view.Clock, view.Version, view.Simulated = node.Clock, node.Version, node.Simulated
+			view.Told = node.Identities
 		}
 		if g.Credential == registry.Certificate {
 			view.Expires = g.Expires
