@@ -365,6 +365,7 @@ func TestHostileNamesOfPlaces(t *testing.T) {
 	for i := range w.sensors {
 		w.sensors[i].Name, w.sensors[i].Maker, w.sensors[i].Note = evil, evil, evil
 	}
+	w.gateways[0].Told = map[string]telemetry.Identity{"sps30": {Firmware: evil + "\u202e", Serial: evil + "\u202e"}}
 	s := start(t, w)
 	v := s.signedIn(t, account.Admin)
 	if _, err := s.desk.Annotate(t.Context(), figures.Annotation{Site: "SMG-01", From: moment.Add(-3 * time.Hour), To: moment.Add(-2 * time.Hour), Text: evil + "\u202e", By: evil}); err != nil {
@@ -532,6 +533,40 @@ func TestASensorsLedgerAndIntervals(t *testing.T) {
 	has(t, "a sensor that does not answer", body, `<dt>Status pembacaan</dt><dd><span class="state warn">`, "sensor tidak menjawab</span></dd>")
 	_, body = v.get("/dinas/sensor/gudang-1")
 	has(t, "a sensor in the store", body, "Belum ada jam yang dihitung")
+}
+
+// The part itself tells who it is; if that is another one than people entered, the
+// page says so, to whoever has it open, too.
+func TestASensorThatWasExchangedIsNoticed(t *testing.T) {
+	s := start(t, airWorld())
+	v := s.signedIn(t, account.Viewer)
+	told := func(id telemetry.Identity) {
+		s.world.change(func() {
+			s.world.gateways[0].Told = map[string]telemetry.Identity{"sps30": id, "scd41": {Serial: "of another part"}}
+		})
+	}
+	const warning = "berbeda dari yang tercatat"
+	shown := func(what string, want ...string) string {
+		t.Helper()
+		_, body := v.get("/dinas/sensor/sps30-0042")
+		has(t, what, body, append(want, "<dd><bdi>8F31A0</bdi></dd>")...)
+		if strings.Contains(body, warning) != slices.Contains(want, warning) || strings.Contains(body, "of another part") {
+			t.Errorf("%s: the page warns wrongly or tells of another part:\n%s", what, body)
+		}
+		return regexp.MustCompile(`data-version="[^"]+"`).FindString(body)
+	}
+	shown("a part that tells nothing", "<dt>Nomor seri menurut alat</dt><dd>tidak dilaporkan alat</dd>", "<dt>Firmware alat</dt><dd>tidak dilaporkan alat</dd>")
+	told(telemetry.Identity{Firmware: "2.2", Serial: "8f31-a0"})
+	before := shown("the part that was entered", "8f31-a0", "2.2")
+	told(telemetry.Identity{Firmware: "2.3", Serial: "0C77-12"})
+	after := shown("another part", "0C77-12", "2.3", warning)
+	if before == "" || before == after {
+		t.Errorf("a page that is open does not hear of it: %s, then %s", before, after)
+	}
+	_, body := v.get("/en/dinas/sensor/sps30-0042")
+	has(t, "in English", body, "Serial number it reports", "was it exchanged?")
+	told(telemetry.Identity{Firmware: "2.3"})
+	shown("a part that tells its firmware only", "<dt>Nomor seri menurut alat</dt><dd>tidak dilaporkan alat</dd>", "2.3")
 }
 
 // A month that nobody closed stays on the list and is counted, however old it is.

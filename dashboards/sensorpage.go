@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pantau-id/pantau/dashboards/account"
 	"github.com/pantau-id/pantau/internal/figures"
@@ -23,6 +24,8 @@ type sensorBody struct {
 	SiteURL     string
 	Gateway     *gatewayView // through which it is read now
 	Device      string
+	Told        telemetry.Identity // by the part itself
+	Swapped     bool               // it is another one than people entered
 	Interval    string
 	Live        fragment // []liveRow
 	Updates     liveView
@@ -122,6 +125,8 @@ func (d *Dashboards) sensorNow(r *http.Request, l page.Lang, body *sensorBody, s
 	values, err := d.sensorReadings(ctx, u, all[i], dep)
 	v := viewGateway(l, all[i], nil, err, now)
 	body.Gateway = &v
+	body.Told = all[i].Told[dep.Device]
+	body.Swapped = swapped(body.Sensor.Serial, body.Told.Serial)
 	if err != nil {
 		return err
 	}
@@ -162,6 +167,21 @@ func (d *Dashboards) sensorNow(r *http.Request, l page.Lang, body *sensorBody, s
 		})
 	}
 	return nil
+}
+
+// swapped reports whether a part tells another serial number than people entered.
+// They copy it from a label, which groups it by dashes where the part has none and
+// may begin with zeros where the part counts.
+func swapped(entered, told string) bool {
+	bare := func(s string) string {
+		return strings.TrimLeft(strings.Map(func(r rune) rune {
+			if unicode.IsLetter(r) || unicode.IsDigit(r) {
+				return unicode.ToUpper(r)
+			}
+			return -1
+		}, s), "0")
+	}
+	return entered != "" && told != "" && bare(entered) != bare(told)
 }
 
 // hangs is the deployment by which a sensor is read at a time.

@@ -63,7 +63,7 @@ func (s snapshot) version() string {
 		told = append(told, fmt.Sprint(a.ID, a.Severity, a.AckBy, a.AckAt.UnixMilli(), a.AckNote))
 	}
 	for _, g := range s.gateways {
-		told = append(told, fmt.Sprint(g.Node, g.Name, g.State))
+		told = append(told, fmt.Sprint(g.Node, g.Name, g.State, g.Told))
 	}
 	slices.Sort(told)
 	return keyOf("version", fmt.Sprint(s.changed, s.now.Truncate(time.Hour).Unix(), s.gatewaysErr != nil, s.alertsErr != nil, told))
