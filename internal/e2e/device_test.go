@@ -199,8 +199,10 @@ func (d *device) born(all ...series) {
 		d.epoch = telemetry.Epoch(time.Now().UnixNano())
 	}
 	d.seq, d.alias = 0, map[[2]string]uint64{}
-	b := &sparkplug.Birth{BdSeq: 1, Wire: 1, Version: "test", Simulated: true, Epochs: []telemetry.EpochFloor{{Epoch: d.epoch, Lowest: cmp.Or(d.lowest, d.number+1)}}}
+	b := &sparkplug.Birth{BdSeq: 1, Wire: 1, Version: "test", Simulated: true, Epochs: []telemetry.EpochFloor{{Epoch: d.epoch, Lowest: cmp.Or(d.lowest, d.number+1)}},
+		Identities: map[string]telemetry.Identity{}}
 	for i, s := range all {
+		b.Identities[s.device] = telemetry.Identity{Firmware: s.quantity, Serial: s.device} // hostile where these are
 		a := uint64(sparkplug.FirstAlias + i)
 		d.alias[[2]string{s.device, s.quantity}] = a
 		b.Definitions = append(b.Definitions, sparkplug.Definition{Alias: a, Device: s.device, Quantity: s.quantity, Type: s.kind, Unit: s.unit, Interval: cmp.Or(d.every, time.Second)})

@@ -118,6 +118,25 @@ func TestFromChipToPageAndAlert(t *testing.T) {
 	s.fault(t, "smoke", "1s") // it ends
 	await(t, "the alert's end on the page", time.Minute, func() bool { return !strings.Contains(p.Text("#peringatan"), "PM2,5") })
 	p.Screenshot("chain-cleared")
+	// The part told who it is; in the settings its serial number stands as on the label.
+	tables := map[string][][]string{
+		"sites":       {{"code", "name", "district", "lat", "lon", "class"}, {"SMG-01", "Balai Kota", "3374", "-6.982", "110.409", "indikatif"}},
+		"sensors":     {{"id", "model", "serial"}, {"debu-1", "SPS30", "A51C-0FFE-E0DD-BA11"}},
+		"deployments": {{"site", "sensor", "node", "device"}, {"SMG-01", "debu-1", s.node, "debu"}},
+	}
+	args := []string{"place", "import"}
+	for name, rows := range tables {
+		args = append(args, filepath.Join(r.dir, name+".csv"))
+		writeCSV(t, args[len(args)-1], rows)
+	}
+	var imported struct{ Changed []any }
+	if err := r.admin(&imported, args...); err != nil || len(imported.Changed) != 3 {
+		t.Fatalf("%d imported: %v", len(imported.Changed), err)
+	}
+	p.Go(base + "/dinas/sensor/debu-1")
+	if text := p.Text("#angka-alat"); !strings.Contains(text, "A51C0FFEE0DDBA11") || !strings.Contains(text, "2.2") || strings.Contains(text, "ditukar") {
+		t.Errorf("the sensor's page: %s", text)
+	}
 	if problems := p.Problems(); len(problems) > 0 {
 		t.Errorf("the browser complains: %v", problems)
 	}
