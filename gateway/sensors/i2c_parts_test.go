@@ -387,6 +387,28 @@ func TestAnExchangedPartTellsItsOwnSerialNumber(t *testing.T) {
 	})
 }
 
+// An SCD41 tells its serial number only before it measures: one that measured on
+// is still the same, and is not stopped for a program that does not know it yet.
+func TestAnSCD41ThatMeasuredOnIsStillTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus, part := newSCD41()
+		s := simulated(t, "scd41", bus)
+		settled(t, s, time.Minute)
+		mustFail(t, part, chip.Silent)
+		if _, err := next(t, s); GapOf(err) != telemetry.GapNoAnswer {
+			t.Fatal(err)
+		}
+		mustFail(t, part, chip.None)
+		if got, err := next(t, s); err != nil || got["co2"].Flag != telemetry.FlagNone || s.(Identified).Identity().Serial != "273325796834238" {
+			t.Errorf("%+v, %v of %+v", got["co2"], err, s.(Identified).Identity())
+		}
+		s = simulated(t, "scd41", bus)
+		if got, err := next(t, s); err != nil || got["co2"].Flag != telemetry.FlagNone || s.(Identified).Identity() != (telemetry.Identity{}) {
+			t.Errorf("after the program was killed: %+v, %v of %+v", got["co2"], err, s.(Identified).Identity())
+		}
+	})
+}
+
 func keep[P chip.Part](b *chip.Bus, p P) (*chip.Bus, chip.Part) { return b, p }
 
 func TestSPS30KeepsMeasuringThroughItsFanCleaning(t *testing.T) {

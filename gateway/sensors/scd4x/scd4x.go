@@ -162,12 +162,11 @@ func (d *Dev) start(ctx context.Context) error {
 		}
 		d.idle = false
 	}
-	// The part tells its serial number only before it measures. One that measures
-	// already refuses, and is still the one that told it.
+	var told telemetry.Identity // the part refuses while it measures
 	serial, err := d.dev.Read(ctx, cmdSerial, commandTime, 3)
 	switch {
 	case err == nil: // in decimal, as the datasheet writes it (§3.10.2)
-		d.told.Serial = strconv.FormatUint(uint64(serial[0])<<32|uint64(serial[1])<<16|uint64(serial[2]), 10)
+		told.Serial = strconv.FormatUint(uint64(serial[0])<<32|uint64(serial[1])<<16|uint64(serial[2]), 10)
 	case !errors.Is(err, fault.ErrNoAnswer):
 		return err // it has nothing to lose yet, and this is the time to ask
 	}
@@ -177,12 +176,13 @@ func (d *Dev) start(ctx context.Context) error {
 		if _, notThere := d.dev.Read(ctx, cmdReady, commandTime, 1); notThere != nil {
 			return err
 		}
-		err = nil
-		d.settled = true // it measures already
+		// It measures already, and so is the one that told who it is.
+		err, told, d.settled = nil, d.told, true
 	}
 	if err != nil {
 		return err
 	}
+	d.told = told
 	d.running, d.newest = true, time.Now()
 	return nil
 }

@@ -111,7 +111,8 @@ func (d *Dev) Quantities() []telemetry.Quantity {
 }
 
 // Sense reads the newest values. It lasts about 20 ms, and 60 ms when the part
-// has to be started or asked who it is. fault.ErrNotReady means that a second has not passed yet.
+// has to be started or asked who it is. fault.ErrNotReady means that a second has
+// not passed yet.
 func (d *Dev) Sense(ctx context.Context) ([]telemetry.Reading, error) {
 	if !d.running {
 		if err := d.start(ctx); err != nil {
