@@ -45,6 +45,7 @@ func TestAnAQMSIsAForeignSparkplugNode(t *testing.T) {
 	if err != nil || r.Births != 3 || r.Messages < 6 {
 		t.Fatalf("%+v, %v", r, err)
 	}
+	s.over()
 	want := map[string]bool{"pm10": true, "pm2_5": true, "so2_ppb": true, "co_ppm": true, "o3_ppb": true, "no2_ppb": true, "hc_ppb": true}
 	known := 0
 	for _, d := range births["AQMS-02"].Definitions {
@@ -154,6 +155,7 @@ func TestAnAQMSKeepsToTheStandard(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-left
+	s.over()
 	// The whole birth, then data, and a farewell. [tck-id-message-flow-device-birth-publish-nbirth-wait]
 	// [tck-id-message-flow-device-birth-publish-dbirth-payload]
 	// [tck-id-payloads-dbirth-order] [tck-id-payloads-ddata-order]

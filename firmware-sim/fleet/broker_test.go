@@ -14,11 +14,14 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/pantau-id/pantau/broker"
 	"github.com/pantau-id/pantau/ingest/journal"
+	"github.com/pantau-id/pantau/internal/envelope"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
 
@@ -80,8 +83,19 @@ func (a *authority) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
+// watched is a journal that tells of each packet.
+type watched struct {
+	*journal.Journal
+	came func(topic string)
+}
+
+func (w watched) Submit(p envelope.Packet, done func(error)) {
+	w.came(p.Topic)
+	w.Journal.Submit(p, done)
+}
+
 // newBroker starts Pantau's own broker on a real journal.
-func newBroker(t *testing.T, a *authority) *broker.Broker {
+func newBroker(t *testing.T, a *authority, came func(topic string)) *broker.Broker {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	j, err := journal.Open(t.Context(), journal.Options{Dir: t.TempDir(), MaxBytes: 256 << 20, Reserve: 1 << 20, Logger: log})
@@ -91,7 +105,7 @@ func newBroker(t *testing.T, a *authority) *broker.Broker {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	b, err := broker.New(broker.Options{
-		Listen: "127.0.0.1:0", PlainListen: "127.0.0.1:0", Journal: j, Authority: doorkeeper{}, Synced: func() bool { return true }, Logger: log,
+		Listen: "127.0.0.1:0", PlainListen: "127.0.0.1:0", Journal: watched{j, came}, Authority: doorkeeper{}, Synced: func() bool { return true }, Logger: log,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*a.sign("server")}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
 	})
 	if err != nil {
@@ -115,7 +129,14 @@ func newBroker(t *testing.T, a *authority) *broker.Broker {
 
 func TestAgainstPantausBroker(t *testing.T) {
 	a := newAuthority(t)
-	b := newBroker(t, a)
+	var data atomic.Int32 // that the AQMS sent
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := newBroker(t, a, func(topic string) {
+		if strings.Contains(topic, "DDATA") && data.Add(1) == 5 {
+			cancel()
+		}
+	})
 	var certified, named []Credential
 	for i := range 10 {
 		n := telemetry.Node{Group: "3374", ID: fmt.Sprintf("c-%d", i)}
@@ -139,17 +160,27 @@ func TestAgainstPantausBroker(t *testing.T) {
 			t.Errorf("%s: %d sent, %d acknowledged, %+v", name, len(sent), len(acked), r)
 		}
 	}
-	r, err := RunAQMS(t.Context(), AQMSOptions{
+	r, err := RunAQMS(ctx, AQMSOptions{
 		Server: "mqtt://" + b.PlainAddr().String(), Credential: Credential{Node: telemetry.Node{Group: "maker", ID: "aqms"}, Password: "p"},
-		Interval: 10 * time.Millisecond, For: 300 * time.Millisecond,
+		Interval: 10 * time.Millisecond, For: guard,
 	})
 	if err != nil || r.Connects != 1 || r.Messages < 5 || r.Last != "" {
 		t.Errorf("AQMS: %+v, %v", r, err)
 	}
 	wrong := named[0]
 	wrong.Password = "x"
-	r2, err := Run(t.Context(), Options{Server: "mqtt://" + b.PlainAddr().String(), Gateways: []Credential{wrong}, Interval: 50 * time.Millisecond, For: 300 * time.Millisecond, Drain: 1})
+	refused, end := context.WithCancel(t.Context())
+	defer end()
+	r2, err := Run(refused, Options{
+		Server: "mqtt://" + b.PlainAddr().String(), Gateways: []Credential{wrong}, Interval: 50 * time.Millisecond, Backlog: time.Second, For: guard,
+		Logger: slog.New(slog.NewTextHandler(writes(end), &slog.HandlerOptions{Level: slog.LevelDebug})), // which says that a session ended
+	})
 	if err != nil || r2.Connects != 0 || r2.Acked != 0 || r2.Pending == 0 || r2.Last == "" {
 		t.Errorf("a wrong password: %+v, %v", r2, err)
 	}
 }
+
+// writes is called for each line that is written.
+type writes func()
+
+func (w writes) Write(b []byte) (int, error) { w(); return len(b), nil }

@@ -124,19 +124,18 @@ func RunHistory(ctx context.Context, o HistoryOptions) (HistoryResult, error) {
 			return wrong("%w", err)
 		}
 	}
-	h.play(ctx, posts)
-	r := h.result(posts)
+	r := h.result(posts, h.play(ctx, posts))
 	return r, errors.Join(h.fatal, h.save(posts), h.ledger.close())
 }
 
-func (h *history) result(posts []*playedPost) HistoryResult {
+// result is how far the play is at a time.
+func (h *history) result(posts []*playedPost, at time.Time) HistoryResult {
 	r := HistoryResult{
-		Posts: len(posts), Elapsed: time.Since(h.begin), Readings: h.count.readings.Load(), Messages: h.count.messages.Load(),
+		Posts: len(posts), Elapsed: at.Sub(h.begin), Readings: h.count.readings.Load(), Messages: h.count.messages.Load(),
 		Resent: h.count.resent.Load(), Connects: h.count.connects.Load(), P50: h.latency.quantile(0.5), P99: h.latency.quantile(0.99),
 	}
-	now := time.Now().UnixMilli()
 	for _, p := range posts {
-		due, arrived := p.progress(now)
+		due, arrived := p.progress(at.UnixMilli())
 		r.Due += due
 		r.Arrived += arrived
 	}
@@ -151,8 +150,9 @@ func (h *history) result(posts []*playedPost) HistoryResult {
 // saveEvery is how often what is acknowledged is noted.
 const saveEvery = time.Second
 
-// play runs all posts to the end.
-func (h *history) play(ctx context.Context, posts []*playedPost) {
+// play runs all posts to the end and returns when that was: what is taken while
+// they end is no part of the play.
+func (h *history) play(ctx context.Context, posts []*playedPost) (end time.Time) {
 	var group sync.WaitGroup
 	for _, p := range posts {
 		group.Go(func() { p.link(ctx) })
@@ -174,11 +174,15 @@ func (h *history) play(ctx context.Context, posts []*playedPost) {
 			started()
 			started = nil
 		}
-		if r := h.result(posts); h.o.Once && (r.Arrived == r.Due || h.o.Drain > 0 && r.Elapsed > h.o.Drain) {
+		end = time.Now()
+		if r := h.result(posts, end); h.o.Once && (r.Arrived == r.Due || h.o.Drain > 0 && r.Elapsed > h.o.Drain) {
 			h.stop()
+			group.Wait()
+			return end
 		}
 	}
 	group.Wait()
+	return time.Now()
 }
 
 func (h *history) fail(err error) {
@@ -280,14 +284,16 @@ func (p *playedPost) connected() bool {
 	return p.conn != nil
 }
 
-// progress counts the records taken so far and those acknowledged.
+// progress counts the records taken before a time (Unix milliseconds) and those of
+// them that are acknowledged.
 func (p *playedPost) progress(now int64) (due, done uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	due, done = p.past, p.past
 	for _, d := range p.days {
-		due += uint64(d.due(now))
-		for _, s := range d.state {
+		n := d.due(now)
+		due += uint64(n)
+		for _, s := range d.state[:n] {
 			if s == arrived {
 				done++
 			}
@@ -641,7 +647,7 @@ func (h *history) save(posts []*playedPost) error {
 	for _, p := range posts {
 		h.state.note(p.post.Node, p.forget())
 	}
-	if r := h.result(posts); r.Due != h.state.Due || r.Arrived != h.state.Arrived {
+	if r := h.result(posts, time.Now()); r.Due != h.state.Due || r.Arrived != h.state.Arrived {
 		h.state.Due, h.state.Arrived, h.state.changed = r.Due, r.Arrived, true
 	}
 	return h.state.write()

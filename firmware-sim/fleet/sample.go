@@ -95,7 +95,14 @@ func (p *player) top() {
 }
 
 // sampling reports whether samples are still taken.
-func (f *fleet) sampling() bool { return f.o.For == 0 || time.Since(f.begin) < f.o.For }
+func (f *fleet) sampling() bool {
+	select {
+	case <-f.o.Enough:
+		return false
+	default:
+		return f.o.For == 0 || time.Since(f.begin) < f.o.For
+	}
+}
 
 // past fills the spool with what was sampled before the start.
 func (p *player) past() {

@@ -2,9 +2,11 @@ package fleet
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
@@ -25,10 +27,29 @@ type server struct {
 	greet []byte
 
 	mu     sync.Mutex
+	closed *sync.Cond // a link has been read to its end
+	open   int        // links
 	n      int
 	births int
 	deaths int
 	runs   []received
+	full   func() bool // says that the test has what it needs; nil: it does not ask
+	filled chan struct{}
+}
+
+// enough returns what closes once full says so; full is asked after each message.
+func (s *server) enough(full func() bool) <-chan struct{} {
+	s.full, s.filled = full, make(chan struct{})
+	return s.filled
+}
+
+// over waits until the links of a play that has ended were read to their ends.
+func (s *server) over() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.open > 0 {
+		s.closed.Wait()
+	}
 }
 
 type dealing int
@@ -45,6 +66,7 @@ type received struct {
 	run     telemetry.Run
 	records []telemetry.Record
 	acked   bool
+	at      time.Time
 }
 
 func newServer(t *testing.T) *server {
@@ -54,6 +76,7 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, listener: l, deal: func(int) dealing { return ack }}
+	s.closed = sync.NewCond(&s.mu)
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {
@@ -61,7 +84,16 @@ func newServer(t *testing.T) *server {
 			if err != nil {
 				return
 			}
-			group.Go(func() { s.serve(c) })
+			s.mu.Lock()
+			s.open++
+			s.mu.Unlock()
+			group.Go(func() {
+				s.serve(c)
+				s.mu.Lock()
+				s.open--
+				s.closed.Broadcast()
+				s.mu.Unlock()
+			})
 		}
 	})
 	t.Cleanup(func() { l.Close(); group.Wait() })
@@ -130,14 +162,24 @@ func (s *server) serve(c net.Conn) {
 				if err := d.Resolve(&p, birth, 0); err != nil {
 					s.t.Errorf("data: %v", err)
 				} else {
-					s.runs = append(s.runs, received{topic.Node.String(), d.Run, d.Records, how == ack})
+					s.runs = append(s.runs, received{topic.Node.String(), d.Run, d.Records, how == ack, time.Now()})
 				}
+			}
+			if s.full != nil && s.full() {
+				s.full = nil
+				close(s.filled)
 			}
 			s.mu.Unlock()
 			switch how {
 			case ack:
 				reply(typePuback, 2, byte(id>>8), byte(id))
 			case cut:
+				// In order: closed at once, with packets unread, the link would take
+				// PUBACKs with it that are on their way.
+				if c, ok := c.(*net.TCPConn); ok {
+					_ = c.CloseWrite()
+				}
+				_, _ = io.Copy(io.Discard, r)
 				return
 			}
 		case typePingreq:
