@@ -29,7 +29,7 @@ import (
 )
 
 // limit is how long a test waits for what must come.
-const limit = 30 * time.Second
+const limit = time.Minute
 
 // eventually looks until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {

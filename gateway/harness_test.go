@@ -17,6 +17,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/pantau-id/pantau/firmware-sim/chip"
+	"github.com/pantau-id/pantau/internal/porttest"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -30,14 +31,9 @@ func mosquitto(t *testing.T) string {
 			t.Fatal("mosquitto is needed: apt-get install mosquitto")
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	l.Close()
+	port := porttest.Free(t)
 	config := filepath.Join(t.TempDir(), "mosquitto.conf")
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n", address.Port)
+	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n", port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +59,7 @@ func mosquitto(t *testing.T) string {
 	if !<-running {
 		t.Fatal("mosquitto did not start")
 	}
-	return address.String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // host is a Sparkplug host that keeps the newest reading of each quantity.

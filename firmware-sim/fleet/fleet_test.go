@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pantau-id/pantau/internal/porttest"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -322,15 +322,10 @@ func mosquitto(t testing.TB) string {
 			t.Fatal("mosquitto is missing: apt-get install mosquitto")
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	l.Close()
+	port := porttest.Free(t)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\nlog_dest none\nset_tcp_nodelay true\n", address.Port)
+	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\nlog_dest none\nset_tcp_nodelay true\n", port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +335,7 @@ func mosquitto(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); cmd.Wait() })
-	return "mqtt://" + address.String()
+	return fmt.Sprintf("mqtt://127.0.0.1:%d", port)
 }
 
 func TestAgainstMosquitto(t *testing.T) {

@@ -3,7 +3,6 @@ package uplink
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/pantau-id/pantau/internal/porttest"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -22,23 +22,12 @@ type broker struct {
 	address string
 }
 
-// freePort returns a loopback port that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
-}
-
 func startBroker(t *testing.T, listener string) *broker {
 	t.Helper()
-	return startBrokerAt(t, freePort(t), listener)
+	return startBrokerAt(t, porttest.Free(t), listener)
 }
 
-func startBrokerAt(t *testing.T, port, listener string) *broker {
+func startBrokerAt(t *testing.T, port int, listener string) *broker {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -47,7 +36,7 @@ func startBrokerAt(t *testing.T, port, listener string) *broker {
 		}
 	}
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	text := fmt.Sprintf("listener %s 127.0.0.1\n%s\npersistence false\nlog_dest stderr\nlog_type all\n", port, listener)
+	text := fmt.Sprintf("listener %d 127.0.0.1\n%s\npersistence false\nlog_dest stderr\nlog_type all\n", port, listener)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +67,7 @@ func startBrokerAt(t *testing.T, port, listener string) *broker {
 	if !<-running {
 		t.Fatal("mosquitto did not start")
 	}
-	return &broker{address: "127.0.0.1:" + port}
+	return &broker{address: fmt.Sprintf("127.0.0.1:%d", port)}
 }
 
 func exists(path string) bool {
@@ -163,7 +152,7 @@ func (h *host) take(name string, payload []byte) {
 // next waits for the next message of a type, and leaves out others.
 func (h *host) next(want sparkplug.MessageType) message {
 	h.t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(limit)
 	for {
 		select {
 		case m := <-h.messages:
@@ -171,7 +160,7 @@ func (h *host) next(want sparkplug.MessageType) message {
 				return m
 			}
 		case <-timeout:
-			h.t.Fatalf("no %s in 30 s", want)
+			h.t.Fatalf("no %s in %v", want, limit)
 		}
 	}
 }

@@ -108,8 +108,8 @@ func next[P packets.ControlPacket](w *wire) P {
 			return want
 		}
 		w.t.Fatalf("got %v", p)
-	case <-time.After(30 * time.Second):
-		w.t.Fatal("no packet in 30 s")
+	case <-time.After(limit):
+		w.t.Fatalf("no packet in %v", limit)
 	}
 	panic("unreachable")
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"github.com/pantau-id/pantau/internal/porttest"
 	"github.com/pantau-id/pantau/internal/sparkplug"
 	"github.com/pantau-id/pantau/internal/telemetry"
 )
@@ -107,17 +108,20 @@ func (p *proxy) serve(c net.Conn) {
 	}
 }
 
+// limit is how long a test waits for what must come.
+const limit = time.Minute
+
 // until waits for a condition that another goroutine brings about.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(limit)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not in 30 s: %s", what)
+			t.Fatalf("not in %v: %s", limit, what)
 		}
 	}
 }
@@ -161,8 +165,8 @@ func TestHalfOpenLinkIsCutAndNothingIsForgotten(t *testing.T) {
 }
 
 func TestServerAwayThenBack(t *testing.T) {
-	port := freePort(t)
-	g := startGateway(t, t.TempDir(), "tcp://127.0.0.1:"+port, true, nil)
+	port := porttest.Free(t)
+	g := startGateway(t, t.TempDir(), fmt.Sprintf("tcp://127.0.0.1:%d", port), true, nil)
 	for i := range 300 {
 		g.sample("udara", num("pm2_5", float64(i)))
 	}

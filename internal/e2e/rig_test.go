@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +20,7 @@ import (
 	"github.com/pantau-id/pantau/dashboards/browsertest"
 	"github.com/pantau-id/pantau/ingest"
 	"github.com/pantau-id/pantau/internal/influxtest"
+	"github.com/pantau-id/pantau/internal/porttest"
 	"github.com/pantau-id/pantau/internal/server"
 )
 
@@ -190,20 +189,9 @@ func bareRig(t testing.TB, flags ...string) *rig {
 	return &rig{t: t, dir: t.TempDir(), door: freeAddress(t), plain: freeAddress(t), flags: flags}
 }
 
-// freeAddress finds a port below those that the kernel gives to outgoing
-// connections (32768 and up by default): such a connection could take it while
-// a killed server is on its way back.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("a hundred ports on loopback are all in use")
-	return ""
+	return fmt.Sprintf("127.0.0.1:%d", porttest.Free(t))
 }
 
 func (r *rig) data() string {

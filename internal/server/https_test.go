@@ -33,6 +33,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/pantau-id/pantau/internal/influxtest"
+	"github.com/pantau-id/pantau/internal/porttest"
 )
 
 // certificate writes a self-signed certificate and its key as PEM files.
@@ -98,16 +99,6 @@ func get(t *testing.T, c *http.Client, address string, header ...string) *http.R
 		t.Fatal(err)
 	}
 	return answer
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func TestPagesOverHTTPSWithOnesOwnCertificate(t *testing.T) {
@@ -242,7 +233,7 @@ func TestTheCertificateComesByACME(t *testing.T) {
 	})
 	var notes bytes.Buffer
 	quiet := log.New(&notes, "", 0)
-	pages := freePort(t)
+	pages := porttest.Free(t)
 	store := db.NewMemoryStore()
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
 	front := wfe.New(quiet, store, va.New(quiet, 1, pages, false, l.Addr().String(), store), authority, []string{"pebble"}, false, false, 1, 1)
