@@ -30,7 +30,7 @@ import (
 )
 
 // patience is how long a test waits for an event before it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // memory is a journal that keeps packets in memory and acknowledges them in
 // groups, from one goroutine, in order. On hold, a test decides when.

@@ -298,13 +298,19 @@ func TestTLS(t *testing.T) { // statement 12
 
 func TestSessionEndsWithItsCertificate(t *testing.T) {
 	ca := newCA(t, "ca")
-	r := start(t, ca.withTLS(t))
-	c, err := r.dialTLS(t, ca, clientCert(ca.issue(t, "3374/a", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) })))
+	var later atomic.Int64 // hours
+	r := start(t, ca.withTLS(t), func(o *Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load()) * time.Hour) }
+	})
+	c, err := r.dialTLS(t, ca, clientCert(ca.issue(t, "3374/a", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Hour) })))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.send(login{id: "3374/a", keepAlive: 60}.packet())
 	c.expect(connack(0))
+	c.send(pingreq)
+	c.expect([]byte{0xd0, 0})
+	later.Add(1)
 	c.closed()
 	r.counted(t, 1, "cut_total", "reason=expired")
 }

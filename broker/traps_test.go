@@ -494,13 +494,13 @@ func TestTrapHookErrorIsAcknowledged(t *testing.T) {
 func TestTrapBlockedReaderKeepsPUBACKs(t *testing.T) {
 	r := start(t, func(o *Options) { o.Limits.InFlight = 1 })
 	r.journal.setHold(true)
-	c := r.node(t, "3374/a", func(l *login) { l.keepAlive = 1 })
+	c := r.node(t, "3374/a", func(l *login) { l.keepAlive = 3 })
 	c.send(publishPacket(1, 1, topicOf("NDATA", "3374/a"), "x"))
 	r.journal.next(t)
-	// Pings keep the session alive well past mochi's deadline of 1.5 s.
+	// Pings keep the session alive well past mochi's deadline of 4.5 s.
 	begin, tick := time.Now(), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
-	for time.Since(begin) < 1700*time.Millisecond {
+	for time.Since(begin) < 4700*time.Millisecond {
 		<-tick.C
 		c.send(pingreq)
 		c.expect([]byte{0xd0, 0})

@@ -92,7 +92,7 @@ func newOffice(t *testing.T) *office {
 }
 
 func (o *office) shut(f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := f(ctx); err != nil {
 		o.t.Error(err)
