@@ -295,6 +295,16 @@ const kept = `(async () => {
 	return true
 })()`
 
+// keptBad waits until that copy is the one of bad air.
+const keptBad = `(async () => {
+	for (;;) {
+		const copy = await (await caches.open("pantau-halaman")).match(location.href)
+		const page = new DOMParser().parseFromString(await copy?.text() ?? "", "text/html")
+		if (page.querySelector(".word")?.textContent.includes("Tidak Sehat")) return true
+		await new Promise(done => setTimeout(done, 25))
+	}
+})()`
+
 func TestAKeptPageIsThereAtOnceAndSaysSo(t *testing.T) {
 	b := browsertest.Start(t)
 	w := newWorld(t)
@@ -346,6 +356,7 @@ func TestAKeptPageIsThereAtOnceAndSaysSo(t *testing.T) {
 	}
 
 	// A place that is not public any more is gone here, too.
+	browsertest.Eval[bool](p, keptBad) // which may be a moment after the page has it
 	browsertest.Eval[int](p, yesterday)
 	hidden := simpang
 	hidden.Public = false
