@@ -26,7 +26,7 @@ type follower struct {
 
 func (v *visitor) follow(t *testing.T, topics string) *follower {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	r, err := http.NewRequestWithContext(ctx, "GET", v.s.URL+"/dinas/langsung?t="+topics, nil)
 	if err != nil {
 		t.Fatal(err)

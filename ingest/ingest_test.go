@@ -61,7 +61,7 @@ func (s *stage) start() {
 
 func (s *stage) stop() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		s.t.Error(err)
@@ -85,11 +85,11 @@ func (s *stage) stored(seq uint64) {
 // until polls for a state that other goroutines bring about.
 func (s *stage) until(what string, is func() bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for !is() {
 		if !wait(ctx, 5*time.Millisecond) {
-			s.t.Fatalf("%s: not within 30 s; status %+v", what, s.Status(context.Background()))
+			s.t.Fatalf("%s: not within a minute; status %+v", what, s.Status(context.Background()))
 		}
 	}
 }

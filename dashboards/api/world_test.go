@@ -190,7 +190,7 @@ func (w *world) must(err error) {
 
 func (w *world) cleanup(closing func(context.Context) error) {
 	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := closing(ctx); err != nil {
 			w.t.Error(err)

@@ -30,7 +30,7 @@ import (
 )
 
 // patience bounds each step: a test that fails says so instead of hanging.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Browser is a running Chromium.
 type Browser struct{ ctx context.Context }

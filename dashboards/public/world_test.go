@@ -140,7 +140,7 @@ func openWorld(t testing.TB, d *publicationtest.Desk, sites []places.Site, chang
 
 func closing(t testing.TB, do func(context.Context) error) {
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := do(ctx); err != nil {
 			t.Error(err)

@@ -115,7 +115,7 @@ func newBroker(t *testing.T, a *authority, came func(topic string)) *broker.Brok
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := b.Stop(ctx); err != nil {
 			t.Error(err)

@@ -42,7 +42,7 @@ func open(t testing.TB, o Options) *Journal {
 
 func shut(t testing.TB, j *Journal) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := j.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)

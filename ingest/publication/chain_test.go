@@ -124,7 +124,7 @@ func (c *chain) start() {
 
 func (c *chain) stop() {
 	c.t.Helper()
-	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if c.ingest == nil {
 		return

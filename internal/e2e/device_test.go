@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every single wait of a device.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // device is an MQTT client of the tests' own making. It speaks as a gateway of
 // ours, as a maker's device, or as somebody who means harm: whatever it is told.
