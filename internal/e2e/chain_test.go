@@ -310,9 +310,12 @@ func TestForeignNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	const seed = 8
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	result, err := fleet.RunAQMS(ctx, fleet.AQMSOptions{Server: "mqtt://" + r.plain, Credential: credentials[0], Interval: 500 * time.Millisecond, For: 5 * time.Second, QoS: 1, Seed: seed})
+	result, err := fleet.RunAQMS(ctx, fleet.AQMSOptions{
+		Server: "mqtt://" + r.plain, Credential: credentials[0], Interval: 500 * time.Millisecond, For: 2 * time.Minute, QoS: 1, Seed: seed,
+		Started: func() { time.AfterFunc(5*time.Second, cancel) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
