@@ -111,7 +111,7 @@ func TestAGatewaysLifeWithTheRealServer(t *testing.T) {
 		s := g.Snapshot()
 		return s.Uplink.Connected && s.Clock.Quality == telemetry.TimeServer && s.Spool.Records == 0 && len(s.Steps) == 0
 	})
-	if d := time.Since(g.Snapshot().Now); d < -2*time.Second || d > 2*time.Second {
+	if d := time.Since(g.Snapshot().Now); d < -10*time.Second || d > 10*time.Second { // the way of the server's word takes its time
 		t.Errorf("the server's time is off by %v", d)
 	}
 
