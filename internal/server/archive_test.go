@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,25 @@ func TestADayInTheArchiveIsServedAsBefore(t *testing.T) {
 		}
 		return trace
 	}
+	// dayMean makes the assessment by PP 22/2021 from nothing but its trace, and
+	// returns what it compared with the limit of the day.
+	dayMean := func() figures.WindowMean {
+		t.Helper()
+		id := figures.AssessmentID(post.Site, end.Add(-time.Second).In(figures.WIB).Year(), figures.Limit{Quantity: "pm2_5", Period: figures.Hours24, Limit: 55})
+		trace, err := s.publication.AssessmentTrace(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := trace.Recompute(); err != nil || !reflect.DeepEqual(again, trace) {
+			t.Errorf("recomputed %+v, was %+v, %v", again.Assessment, trace.Assessment, err)
+		}
+		windows := trace.Windows()
+		i := slices.IndexFunc(windows, func(w figures.WindowMean) bool { return w.End.Equal(end) })
+		if i < 0 || !windows[i].Valid {
+			t.Fatalf("the day %s is not compared: %d windows", end, len(windows))
+		}
+		return windows[i]
+	}
 	verify := func() ingest.Report {
 		t.Helper()
 		f, err := os.Open(sent)
@@ -119,7 +139,7 @@ func TestADayInTheArchiveIsServedAsBefore(t *testing.T) {
 	counted := verify() // waits for the store
 	eventually(t, "the day's hours and figures", settled)
 	served := raw()
-	published := proved()
+	published, compared := proved(), dayMean()
 	row, one := valid()
 	if row == 0 || row != one || !counted.OK() || counted.Stored == 0 {
 		t.Fatalf("before: a row of %d from %d readings, %+v", row, one, counted)
@@ -157,6 +177,9 @@ func TestADayInTheArchiveIsServedAsBefore(t *testing.T) {
 	}
 	if again := proved(); !reflect.DeepEqual(again, published) {
 		t.Errorf("without raw readings the trace is\n%+v\nand was\n%+v", again, published)
+	}
+	if again := dayMean(); again != compared {
+		t.Errorf("without raw readings the day's mean is %+v, was %+v", again, compared)
 	}
 	if again := verify(); !reflect.DeepEqual(again, counted) {
 		t.Errorf("the ledger says %+v, and before %+v", again, counted)
