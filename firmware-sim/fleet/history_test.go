@@ -102,6 +102,33 @@ func TestMidnightBeginsANewRun(t *testing.T) {
 	}
 }
 
+// A play is judged by the moment at which it ends, not by what is taken while its
+// links close.
+func TestWhatIsTakenWhileAPlayEndsIsNotMissed(t *testing.T) {
+	o := posts(t, "3310")
+	noon := dayKey(20_783).start().Add(12 * time.Hour)
+	h := &history{o: o, world: world.New(1), begin: noon, state: &stateFile{Begun: noon}}
+	p, err := h.newPost(&o.Posts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	today := p.days[0]
+	taken := today.due(noon.UnixMilli())
+	later := time.UnixMilli(today.slots[taken].ms + 1)
+	today.mark(0, taken, arrived)
+	all := []*playedPost{p}
+	if r := h.result(all, noon); taken == 0 || r.Due != uint64(taken) || r.Arrived != r.Due {
+		t.Errorf("at the end: %+v, %d were taken", r, taken)
+	}
+	if r := h.result(all, later); r.Arrived >= r.Due {
+		t.Errorf("one record later: %+v", r)
+	}
+	today.mark(taken, taken+1, arrived) // and it got through nevertheless
+	if r := h.result(all, noon); r.Arrived != r.Due {
+		t.Errorf("at the end, though more has arrived: %+v", r)
+	}
+}
+
 func TestTheNewestDayGoesFirst(t *testing.T) {
 	s := newServer(t)
 	o := posts(t, "3310")
