@@ -141,6 +141,10 @@ func TestADayInTheArchiveIsServedAsBefore(t *testing.T) {
 	served := raw()
 	published, compared := proved(), dayMean()
 	row, one := valid()
+	for row == 0 && span.To.Before(end) { // on some days the simulated power is away at noon
+		span.From, span.To = span.To, span.To.Add(time.Hour)
+		row, one = valid()
+	}
 	if row == 0 || row != one || !counted.OK() || counted.Stored == 0 {
 		t.Fatalf("before: a row of %d from %d readings, %+v", row, one, counted)
 	}
