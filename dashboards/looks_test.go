@@ -61,7 +61,7 @@ var looked = []struct {
 	}},
 	{name: "export-wrong", path: "/dinas/lokasi/SMG-01/unduh?bentuk=lukisan", do: refused},
 	{name: "trace", path: "/dinas/bukti/ispu-20261123-13-r0-SMG-01"},
-	{name: "assessment", path: "/dinas/bukti/baku-2026-pm2_5-24h-55-SMG-01"},
+	{name: "assessment", path: "/dinas/bukti/baku-2026-pm2_5-24h-55-KDS-01"},
 	{name: "sensor", path: "/dinas/sensor/sps30-0042"},
 	{name: "sensor-stored", path: "/dinas/sensor/gudang-1"},
 	{name: "validation", path: "/dinas/validasi"},

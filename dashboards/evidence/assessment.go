@@ -3,6 +3,7 @@ package evidence
 import (
 	"html/template"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/pantau-id/pantau/internal/figures"
@@ -19,9 +20,9 @@ const (
 type assessment struct {
 	Trace    figures.AssessmentTrace
 	Classes  []class
-	Episodes []figures.Exceedance // the newest first
-	Earlier  int                  // episodes that are not shown
-	Days     []day                // of limits that are compared by the day, the newest first
+	Episodes []episode // the newest first
+	Earlier  int       // episodes that are not shown
+	Days     []day     // of limits that are compared by the day, the newest first
 	Each     []string
 	Parts    []part // the newest hours, by quantity
 	Changes  []figures.DatedRules
@@ -32,6 +33,12 @@ type assessment struct {
 type class struct {
 	Name  string
 	Since time.Time
+}
+
+// episode is told by its windows: a day by its date, a year by its number, others by
+// when they ended.
+type episode struct {
+	From, To, Peak string
 }
 
 type day struct {
@@ -51,9 +58,17 @@ func AssessmentSheet(l page.Lang, t figures.AssessmentTrace, site string) (templ
 	}
 	shown := t.Exceeded[max(0, len(t.Exceeded)-mostEpisodes):]
 	s.Earlier = len(t.Exceeded) - len(shown)
-	s.Episodes = slices.Clone(shown)
-	slices.Reverse(s.Episodes)
 	limit := t.Assessment.Limit
+	window := l.Moment
+	switch limit.Period {
+	case figures.Hours24:
+		window = func(end time.Time) string { return l.Date(figures.Day(end)) }
+	case figures.Year:
+		window = func(time.Time) string { return strconv.Itoa(t.Year) }
+	}
+	for _, e := range slices.Backward(shown) {
+		s.Episodes = append(s.Episodes, episode{window(e.From), window(e.To), l.Number(e.Peak, 2)})
+	}
 	if limit.Period == figures.Hours24 || limit.Period == figures.Year {
 		for _, w := range slices.Backward(t.Windows()) {
 			d := day{Date: l.Date(figures.Day(w.End)), Over: limit.Exceeded(w.Mean)}

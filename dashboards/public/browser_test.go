@@ -35,7 +35,7 @@ var looked = []struct{ name, path string }{
 	{"ralat", "/ralat"},
 	{"bukti", "/bukti/ispu-20261126-15-r1-smg-1"},
 	{"bukti-pertama", "/bukti/ispu-20261126-15-r0-smg-1"},
-	{"bukti-baku", "/bukti/baku-2026-pm2_5-24h-55-smg-1"},
+	{"bukti-baku", "/bukti/baku-2026-pm2_5-24h-55-smg-2"},
 	{"metode", "/metode"},
 	{"data", "/data"},
 	{"api", "/api"},
