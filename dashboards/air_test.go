@@ -483,7 +483,7 @@ func TestStaffReadTheTraceOfASiteThatIsNotPublic(t *testing.T) {
 	if r, body := v.get(to[1] + ".json"); r.StatusCode != 200 || !strings.Contains(body, `"site": "SMG-01"`) {
 		t.Errorf("its JSON: %s", r.Status)
 	}
-	for path, want := range map[string]int{strings.Replace(to[1], "SMG-01", "CLP-01", 1): 403, strings.Replace(to[1], "SMG-01", "XXX-01", 1): 404, "/dinas/bukti/x": 404} {
+	for path, want := range map[string]int{strings.Replace(to[1], "SMG-01", "CLP-01", 1): 403, strings.Replace(to[1], "SMG-01", "TAK-01", 1): 404, "/dinas/bukti/x": 404} {
 		if r, _ := v.get(path); r.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, r.Status, want)
 		}
@@ -498,7 +498,7 @@ func TestStaffReadTheTraceOfASiteThatIsNotPublic(t *testing.T) {
 	if r, body := v.get(proof + ".json"); r.StatusCode != 200 || !strings.Contains(body, `"site":"SMG-01"`) {
 		t.Errorf("its JSON: %s", r.Status)
 	}
-	for path, want := range map[string]int{strings.Replace(proof, "SMG-01", "CLP-01", 1): 403, strings.Replace(proof, "SMG-01", "XXX-01", 1): 404, strings.Replace(proof, "55", "56", 1): 404, "/dinas/bukti/baku-x": 404} {
+	for path, want := range map[string]int{strings.Replace(proof, "SMG-01", "CLP-01", 1): 403, strings.Replace(proof, "SMG-01", "TAK-01", 1): 404, strings.Replace(proof, "55", "56", 1): 404, "/dinas/bukti/baku-x": 404} {
 		if r, _ := v.get(path); r.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, r.Status, want)
 		}
