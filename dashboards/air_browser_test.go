@@ -93,7 +93,7 @@ func TestTheStreetMapWithoutTiles(t *testing.T) {
 	if n := browsertest.Eval[int](p, "performance.getEntriesByType('resource').filter(r => r.name.includes('street')).length"); n != 0 {
 		t.Error("the street map is loaded before anybody opens it")
 	}
-	p.Click(".street summary")
+	p.Unfold("details.street")
 	p.Wait("document.querySelector('pantau-map[data-drawn] .leaflet-container')")
 	p.WaitText(".street-map", "Kota Semarang")
 	if n := browsertest.Eval[int](p, "document.querySelectorAll('.street-figure').length"); n < 6 || n > 9 {
@@ -111,18 +111,18 @@ func TestAirPagesWithoutScripts(t *testing.T) {
 	signIn(t, p, s, "", "sari")
 	p.Go(s.URL + "/dinas/lokasi/SMG-01?rentang=7h")
 	sound(t, p, "air-site-noscript")
-	p.Click("#validasi summary")
+	p.Unfold("#validasi")
 	p.Fill("#m-catatan", "kabel lepas")
 	if status := p.Submit("#validasi button[type=submit]"); status != 200 {
 		t.Errorf("marking a span: %d", status)
 	}
 	p.WaitText("#pemberitahuan", "Putusan tersimpan")
-	p.Click("#anotasi summary")
+	p.Unfold("#anotasi")
 	p.Fill("#a-teks", "pembakaran jerami")
 	if status := p.Submit("#anotasi button[type=submit]"); status != 200 {
 		t.Errorf("a remark: %d", status)
 	}
-	p.Click(".remarks summary")
+	p.Unfold(".remarks details")
 	p.Fill(".remarks input[name=alasan]", "stasiun lain")
 	if status := p.Submit(".remarks button[name=tarik]"); status != 200 {
 		t.Errorf("withdrawing it: %d", status)

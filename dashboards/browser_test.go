@@ -237,7 +237,7 @@ func TestAcknowledgingByKeyboard(t *testing.T) {
 		t.Errorf("the page went to %s", where)
 	}
 	// The next one with a note; while it is typed, the list changes under it.
-	p.Click("#peringatan details summary")
+	p.Unfold("#peringatan details")
 	p.Fill("#peringatan details[open] input", "saya ke lokasi")
 	w.change(func() { w.alerts = w.alerts[:len(w.alerts):len(w.alerts)]; w.alerts[1].AckNote = "sudah tiba" })
 	p.WaitText("#peringatan", "sudah tiba")

@@ -53,7 +53,8 @@ var looked = []struct {
 	{name: "site-changes", path: "/dinas/lokasi/SMG-01/riwayat"},
 	{name: "site-indicative", path: "/dinas/lokasi/MGL-01"},
 	{name: "refused", path: "/dinas/lokasi/SMG-01", do: func(p *browsertest.Page, _ *office) {
-		p.Click("#validasi summary")
+		settle(p)
+		p.Unfold("#validasi")
 		p.Fill("#m-catatan", "kabel lepas")
 		browsertest.Eval[string](p, "document.querySelector('#m-hingga').value = document.querySelector('#m-dari').value")
 		p.Submit("#validasi button[type=submit]")

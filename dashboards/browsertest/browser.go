@@ -372,6 +372,20 @@ func (p *Page) Click(selector string) {
 	p.run("click "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
+// Unfold opens a details element. What comes live may still move its summary away
+// under the press: who misses it presses again.
+func (p *Page) Unfold(selector string) {
+	p.t.Helper()
+	open := "document.querySelector(" + quote(selector) + ")?.open === true"
+	for range 5 {
+		p.Click(selector + " > summary")
+		if Eval[bool](p, open) {
+			return
+		}
+	}
+	p.t.Fatalf("%s does not open", selector)
+}
+
 // Submit clicks an element that leads to another page, waits for that page and
 // returns its status.
 func (p *Page) Submit(selector string) int {
